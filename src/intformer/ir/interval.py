@@ -1,0 +1,330 @@
+"""The integer primitives on intervals: runs the arithmetic on ranges instead of numbers.
+
+Running an operator here infers dtype and shape of its result and proves, from the actual constants,
+that no sum, product, shift or cast leaves its range. A bound is one number or one per channel (the
+last axis). All numbers are Python integers: the proof itself cannot overflow.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from intformer.errors import VerifyError
+from intformer.ir import shapes
+from intformer.ir.graph import INTEGER_RANGES, Array, Dim, Shape
+
+Bound = Any
+"""A Python int, or an object array of Python ints along the last axis."""
+
+
+def _exact(array: Array) -> Bound:
+    """``array`` as Python integers (an object array), so that arithmetic on it is unbounded."""
+    return array.astype(object)
+
+
+class Interval:
+    """A tensor of which only dtype, shape and range are known.
+
+    Attributes:
+        dtype, shape: of the tensor.
+        low, high: bounds, inclusive.
+        value: the tensor itself where it is a constant.
+        origin: what relation produced it: ``("max", x)`` or ``("at least", x, bound)``.
+    """
+
+    def __init__(
+        self,
+        dtype: str,
+        shape: Shape,
+        low: Bound,
+        high: Bound,
+        value: Array | None = None,
+        origin: tuple[Any, ...] = (),
+    ) -> None:
+        self.dtype, self.shape, self.value, self.origin = dtype, shape, value, origin
+        self.low, self.high = low, high
+        least, most = INTEGER_RANGES[dtype]
+        if self.least < least or self.most > most:
+            raise VerifyError(
+                f"a value in [{self.least}, {self.most}] does not fit {dtype} [{least}, {most}]"
+            )
+
+    @classmethod
+    def constant(cls, array: Array) -> Interval:
+        """The exact interval of a constant, per channel of its last axis."""
+        axes = tuple(range(array.ndim - 1))
+        low, high = (array.min(axis=axes), array.max(axis=axes)) if array.ndim else (array, array)
+        return cls(str(array.dtype), array.shape, _exact(low), _exact(high), array)
+
+    @property
+    def least(self) -> int:
+        return int(np.min(self.low))
+
+    @property
+    def most(self) -> int:
+        return int(np.max(self.high))
+
+    def flat(self) -> tuple[int, int]:
+        """The range over all channels."""
+        return self.least, self.most
+
+    def __add__(self, other: Interval | int) -> Interval:
+        right = self.coerce(other)
+        return self._result(right, self.low + right.low, self.high + right.high)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Interval | int) -> Interval:
+        if other is self:
+            return Interval(self.dtype, self.shape, 0, 0)
+        right = self.coerce(other)
+        low, high = self.low - right.high, self.high - right.low
+        if self.origin[:1] == ("max",) and self.origin[1] is other:
+            low = np.maximum(low, 0)
+        return self._result(right, low, high)
+
+    def __rsub__(self, other: int) -> Interval:
+        return self.coerce(other) - self
+
+    def __mul__(self, other: Interval | int) -> Interval:
+        right = self.coerce(other)
+        low, high = product_range(self.low, self.high, right.low, right.high)
+        if other is self:
+            low = np.maximum(low, 0)
+        return self._result(right, low, high)
+
+    __rmul__ = __mul__
+
+    def __ge__(self, other: int) -> Interval:
+        return self._compared(other, ("at least", self, other))
+
+    def __le__(self, other: Interval | int) -> Interval:
+        return self._compared(other, ())
+
+    def __lt__(self, other: Interval | int) -> Interval:
+        return self._compared(other, ())
+
+    def coerce(self, other: Interval | int) -> Interval:
+        """``other`` as an interval of this dtype; raises where two dtypes would mix."""
+        if not isinstance(other, Interval):
+            return Interval(self.dtype, (), int(other), int(other))
+        if other.dtype != self.dtype:
+            raise VerifyError(f"operands of dtypes {self.dtype} and {other.dtype} cannot mix")
+        return other
+
+    def _result(self, other: Interval, low: Bound, high: Bound) -> Interval:
+        return Interval(self.dtype, shapes.broadcast(self.shape, other.shape), low, high)
+
+    def _compared(self, other: Interval | int, origin: tuple[Any, ...]) -> Interval:
+        right = self.coerce(other)
+        shape = shapes.broadcast(self.shape, right.shape)
+        return Interval("bool", shape, 0, 1, origin=origin)
+
+
+def product_range(al: Bound, ah: Bound, bl: Bound, bh: Bound) -> tuple[Bound, Bound]:
+    """Range of a product from the ranges of its factors."""
+    corners = (al * bl, al * bh, ah * bl, ah * bh)
+    low = high = corners[0]
+    for corner in corners[1:]:
+        low, high = np.minimum(low, corner), np.maximum(high, corner)
+    return low, high
+
+
+class IntervalPrimitives:
+    """Realises ``intformer.arith.Primitives`` on intervals.
+
+    ``limits`` gives the largest value of each symbolic dimension.
+    """
+
+    def __init__(self, limits: dict[str, int]) -> None:
+        self.limits = limits
+
+    def size(self, dim: Dim) -> int:
+        """The largest size ``dim`` may have."""
+        if isinstance(dim, int):
+            return dim
+        if dim not in self.limits:
+            raise VerifyError(f"a sum over dimension {dim} needs a limit for it")
+        return self.limits[dim]
+
+    def cast(self, x: Interval, dtype: str) -> Interval:
+        value = None if x.value is None else x.value.astype(dtype)
+        return Interval(dtype, x.shape, x.low, x.high, value)
+
+    def pow2(self, s: int) -> int:
+        if not 0 <= s <= 62:
+            raise VerifyError(f"shift {s} is outside [0, 62]")
+        return 1 << s
+
+    def floor_shift(self, x: Interval, s: int) -> Interval:
+        self.pow2(s)
+        if max(abs(x.least), abs(x.most)) >= 2**62:
+            raise VerifyError(f"a shifted value in [{x.least}, {x.most}] must be below 2^62")
+        return Interval(x.dtype, x.shape, x.low // (1 << s), x.high // (1 << s))
+
+    def floor_divide(self, x: Interval, y: Interval) -> Interval:
+        right = x.coerce(y)
+        if right.least <= 0:
+            raise VerifyError(f"a divisor in [{right.least}, {right.most}] may not be positive")
+        if x.least < 0:
+            raise VerifyError(f"a dividend in [{x.least}, {x.most}] may be negative")
+        shape = shapes.broadcast(x.shape, right.shape)
+        return Interval(x.dtype, shape, x.low // right.high, x.high // right.low)
+
+    def minimum(self, x: Interval, y: Interval | int) -> Interval:
+        return self._extreme(x, y, np.minimum)
+
+    def maximum(self, x: Interval, y: Interval | int) -> Interval:
+        return self._extreme(x, y, np.maximum)
+
+    def _extreme(self, x: Interval, y: Interval | int, function: Any) -> Interval:
+        right = x.coerce(y)
+        _require_int32(x)
+        shape = shapes.broadcast(x.shape, right.shape)
+        return Interval("int32", shape, function(x.low, right.low), function(x.high, right.high))
+
+    def where(self, condition: Interval, x: Interval, y: Interval) -> Interval:
+        low, right = x.low, x.coerce(y)
+        if condition.origin[:1] == ("at least",) and condition.origin[1] is x:
+            low = np.maximum(low, condition.origin[2])
+        shape = shapes.broadcast(condition.shape, shapes.broadcast(x.shape, right.shape))
+        lowest, highest = np.minimum(low, right.low), np.maximum(x.high, right.high)
+        return Interval(x.dtype, shape, lowest, highest)
+
+    def sum(self, x: Interval, axis: int) -> Interval:
+        axis %= len(x.shape)
+        shape = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
+        if axis == len(x.shape) - 1 and np.size(x.low) > 1 and np.size(x.high) > 1:
+            return Interval(x.dtype, shape, int(np.sum(x.low)), int(np.sum(x.high)))
+        count = self.size(x.shape[axis])
+        bounds = x.flat() if axis == len(x.shape) - 1 else (x.low, x.high)
+        low, high = (np.minimum(bounds[0] * count, bounds[0]), bounds[1] * count)
+        return Interval(x.dtype, shape, low, np.maximum(high, bounds[1]))
+
+    def max(self, x: Interval, axis: int) -> Interval:
+        axis %= len(x.shape)
+        _require_int32(x)
+        shape = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
+        return Interval("int32", shape, *x.flat(), origin=("max", x))
+
+    def argmax(self, x: Interval, axis: int) -> Interval:
+        axis %= len(x.shape)
+        shape = (*x.shape[:axis], *x.shape[axis + 1 :])
+        return Interval("int64", shape, 0, self.size(x.shape[axis]) - 1)
+
+    def lookup(self, table: Interval | list[int], index: Interval) -> Interval:
+        if isinstance(table, list):
+            entries, dtype = np.array(table, dtype=object), index.dtype
+        else:
+            entries, dtype = _exact(_concrete(table)), table.dtype
+        low, high = _within(index, len(entries), "table")
+        reach = entries[low : high + 1]
+        return Interval(dtype, index.shape, min(reach), max(reach))
+
+    def rows(self, table: Interval, index: Interval) -> Interval:
+        low, high = _within(index, _concrete(table).shape[0], "rows of a table")
+        reach = Interval.constant(_concrete(table)[low : high + 1])
+        return Interval(table.dtype, (*index.shape, table.shape[1]), reach.low, reach.high)
+
+    def leading_rows(self, table: Interval, like: Interval) -> Interval:
+        length = like.shape[1]
+        if self.size(length) > self.size(table.shape[0]):
+            raise VerifyError(f"{self.size(length)} positions, but a table of {table.shape[0]} rows")
+        return Interval(table.dtype, (1, length, table.shape[1]), table.low, table.high)
+
+    def matmul(self, a: Interval, b: Interval, a_zero: int, b_zero: int) -> Interval:
+        for operand in (a, b):
+            if operand.dtype not in ("uint8", "int8"):
+                raise VerifyError(f"matmul takes 8-bit operands, got {operand.dtype}")
+        shape = shapes.matmul(a.shape, b.shape)
+        if b.value is not None and b.value.ndim == 2:
+            low, high = _weighted(a, b.value.astype(np.int64) - b_zero, a_zero)
+        else:
+            count = self.size(a.shape[-1])
+            left, right = (a.least - a_zero, a.most - a_zero), (b.least - b_zero, b.most - b_zero)
+            least, most = product_range(*left, *right)
+            low, high = min(least, 0) * count, max(most, 0) * count
+        return Interval("int32", shape, low, high)
+
+    def reshape(self, x: Interval, shape: tuple[int, ...]) -> Interval:
+        result = shapes.reshape(x.shape, shape)
+        if x.value is not None:
+            return Interval.constant(x.value.reshape([int(d) for d in result]))
+        bounds = (x.low, x.high) if result[-1] == x.shape[-1] else x.flat()
+        return Interval(x.dtype, result, *bounds)
+
+    def transpose(self, x: Interval, perm: tuple[int, ...]) -> Interval:
+        if sorted(perm) != list(range(len(x.shape))):
+            raise VerifyError(f"{perm} is not a permutation of {len(x.shape)} axes")
+        bounds = (x.low, x.high) if perm[-1] == len(perm) - 1 else x.flat()
+        return Interval(x.dtype, tuple(x.shape[p] for p in perm), *bounds)
+
+    def slice(self, x: Interval, axis: int, start: int, stop: int, step: int = 1) -> Interval:
+        shape = shapes.sliced(x.shape, axis, start, stop, step)
+        if axis % len(x.shape) != len(x.shape) - 1:
+            return Interval(x.dtype, shape, x.low, x.high)
+        low, high = (b[start:stop:step] if np.size(b) > 1 else b for b in (x.low, x.high))
+        return Interval(x.dtype, shape, low, high)
+
+    def concat(self, xs: list[Interval], axis: int) -> Interval:
+        if len({x.dtype for x in xs}) != 1:
+            raise VerifyError("concat needs operands of one dtype")
+        shape = shapes.concat([x.shape for x in xs], axis)
+        last = axis % len(shape) == len(shape) - 1
+        lows = [x.least if last else x.low for x in xs]
+        highs = [x.most if last else x.high for x in xs]
+        low, high = lows[0], highs[0]
+        for other_low, other_high in zip(lows[1:], highs[1:], strict=True):
+            low, high = np.minimum(low, other_low), np.maximum(high, other_high)
+        return Interval(xs[0].dtype, shape, low, high)
+
+    def repeat_batch(self, x: Interval, like: Interval) -> Interval:
+        if x.shape[:1] != (1,):
+            raise VerifyError(f"repeat_batch needs a leading dimension of 1, got {x.shape}")
+        return Interval(x.dtype, (like.shape[0], *x.shape[1:]), x.low, x.high)
+
+    def pad(self, x: Interval, axis_pads: dict[int, tuple[int, int]]) -> Interval:
+        shape = tuple(
+            dim if axis not in axis_pads else self.size(dim) + sum(axis_pads[axis])
+            for axis, dim in enumerate(x.shape)
+        )
+        return Interval(x.dtype, shape, np.minimum(x.low, 0), np.maximum(x.high, 0))
+
+
+def _require_int32(x: Interval) -> None:
+    if x.dtype != "int32":
+        raise VerifyError(f"minimum and maximum are defined on int32, got {x.dtype}")
+
+
+def _concrete(x: Interval) -> Array:
+    if x.value is None:
+        raise VerifyError("a table must be a constant")
+    return x.value
+
+
+def _within(index: Interval, count: int, what: str) -> tuple[int, int]:
+    low, high = index.flat()
+    if low < 0 or high >= count:
+        raise VerifyError(f"index in [{low}, {high}] reaches outside the {count} {what}")
+    return low, high
+
+
+def _weighted(x: Interval, weight: Array, zero: int) -> tuple[Bound, Bound]:
+    """Exact range of Σ_k (x_k - zero)·w_ko for the actual weights, per output channel.
+
+    int64 is wide enough: 8-bit factors and K < 2^40.
+    """
+    low = np.asarray(x.low - zero, dtype=np.int64)
+    high = np.asarray(x.high - zero, dtype=np.int64)
+    rows = weight.shape[0]
+    low, high = np.broadcast_to(low, rows), np.broadcast_to(high, rows)
+    positive, negative = np.maximum(weight, 0), np.minimum(weight, 0)
+    return _exact(low @ positive + high @ negative), _exact(high @ positive + low @ negative)
+
+
+def elements(shape: Shape, limits: dict[str, int]) -> int:
+    """The largest number of elements a tensor of ``shape`` can have, symbols without limit as 1."""
+    return math.prod(d if isinstance(d, int) else limits.get(d, 1) for d in shape)

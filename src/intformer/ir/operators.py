@@ -1,0 +1,261 @@
+"""The operators of the integer stage: their inputs, attributes and meaning.
+
+One table drives the verifier, the interpreters, the artifact and its loader. ``static`` attributes
+shape the computation (a dtype, an axis, a kernel size) and become part of a function's name in the
+artifact; ``dynamic`` attributes are single integers within stated bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from intformer import arith
+from intformer.errors import VerifyError
+from intformer.ir.graph import Attribute, Node
+
+INT64 = (-(2**62), 2**62)
+SHIFT = (1, 62)
+ZERO = (0, 255)
+
+
+@dataclass(frozen=True)
+class Operand:
+    """An input of an operator: the dtypes it may have, its rank (None: any), whether it may be absent.
+
+    ``constant`` operands must be graph constants: ranges are proved from their actual values.
+    """
+
+    name: str
+    dtypes: tuple[str, ...]
+    rank: int | None = None
+    constant: bool = False
+    optional: bool = False
+    variadic: bool = False
+
+
+@dataclass(frozen=True)
+class Operator:
+    """Specification of one integer operator."""
+
+    name: str
+    function: Callable[..., Any]
+    operands: tuple[Operand, ...]
+    static: dict[str, type] = field(default_factory=dict)
+    dynamic: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def attributes(self) -> set[str]:
+        return set(self.static) | set(self.dynamic)
+
+
+ACTIVATION = ("uint8", "int8", "int16", "int32")
+NUMBERS = ("uint8", "int8", "int16", "int32", "int64")
+MULTIPLIER = Operand("multiplier", ("int32",), rank=1, constant=True)
+OFFSET = Operand("offset", ("int64",), rank=1, constant=True)
+
+_DTYPE = {"dtype": str}
+_NORM_OPERANDS = (
+    Operand("x", ("int16",)),
+    Operand("gain", ("int32",), rank=1, constant=True),
+    OFFSET,
+)
+_NORM_DYNAMIC = {"eps": (1, 2**60), "shift": SHIFT}
+
+
+def _concat(xp: arith.Primitives, *xs: Any, axis: int) -> Any:
+    return xp.concat(list(xs), axis)
+
+
+def _slice(xp: arith.Primitives, x: Any, *, axis: int, start: int, stop: int) -> Any:
+    return xp.slice(x, axis, start, stop)
+
+
+_ALL = (
+    Operator(
+        "linear",
+        arith.linear,
+        (
+            Operand("x", ("uint8",)),
+            Operand("weight", ("int8",), rank=2, constant=True),
+            Operand("bias", ("int32",), rank=1, constant=True),
+        ),
+    ),
+    Operator(
+        "linear16",
+        arith.linear16,
+        (
+            Operand("x", ("int16",)),
+            Operand("weight", ("int8",), rank=2, constant=True),
+            Operand("bias", ("int32",), rank=1, constant=True),
+        ),
+    ),
+    Operator(
+        "requantize",
+        arith.requantize,
+        (Operand("x", ACTIVATION), MULTIPLIER, OFFSET),
+        static=_DTYPE,
+        dynamic={"shift": SHIFT},
+    ),
+    Operator(
+        "add",
+        arith.add,
+        (
+            Operand("a", ACTIVATION),
+            Operand("b", ACTIVATION),
+            Operand("a_multiplier", ("int32",), rank=1, constant=True),
+            Operand("b_multiplier", ("int32",), rank=1, constant=True),
+            OFFSET,
+        ),
+        static=_DTYPE,
+        dynamic={"shift": SHIFT},
+    ),
+    Operator(
+        "table",
+        arith.table,
+        (
+            Operand("x", ("uint8",)),
+            Operand("entries", ("uint8", "int8", "int16"), rank=1, constant=True),
+        ),
+    ),
+    Operator(
+        "layer_norm",
+        arith.layer_norm,
+        _NORM_OPERANDS,
+        static={"channels": int, **_DTYPE},
+        dynamic=_NORM_DYNAMIC,
+    ),
+    Operator(
+        "rms_norm",
+        arith.rms_norm,
+        _NORM_OPERANDS,
+        static={"channels": int, **_DTYPE},
+        dynamic=_NORM_DYNAMIC,
+    ),
+    Operator(
+        "attention",
+        arith.attention,
+        (
+            Operand("q", ("uint8",), rank=3),
+            Operand("k", ("uint8",), rank=3),
+            Operand("v", ("uint8",), rank=3),
+            Operand("mask", ("uint8",), rank=2, optional=True),
+        ),
+        static={"heads": int, **_DTYPE},
+        dynamic={
+            "q_zero": ZERO,
+            "k_zero": ZERO,
+            "v_zero": ZERO,
+            "limit": (1, 2**30),
+            "multiplier": (1, 2**30),
+            "exp_shift": (1, 30),
+            "gain": (1, 2**40),
+            "offset": INT64,
+            "shift": SHIFT,
+        },
+    ),
+    Operator(
+        "embedding",
+        arith.embedding,
+        (
+            Operand("ids", ("int64", "int32")),
+            Operand("rows", ("int8",), rank=2, constant=True),
+            MULTIPLIER,
+        ),
+        static=_DTYPE,
+        dynamic={"shift": SHIFT},
+    ),
+    Operator(
+        "positions",
+        lambda xp, like, table: xp.leading_rows(table, like),
+        (Operand("like", NUMBERS), Operand("table", ("int16", "int8"), rank=2, constant=True)),
+    ),
+    Operator("sum", arith.sum_axis, (Operand("x", ACTIVATION),), static={"axis": int}),
+    Operator(
+        "argmax",
+        lambda xp, x, *, axis: xp.argmax(xp.cast(x, "int32"), axis),
+        (Operand("x", ACTIVATION),),
+        static={"axis": int},
+    ),
+    Operator(
+        "patches",
+        arith.patches,
+        (
+            Operand("x", ("uint8",), rank=4),
+            Operand("pad", ("uint8",), rank=1, constant=True),
+        ),
+        static={"size": tuple, "kernel": tuple, "stride": tuple, "padding": tuple},
+    ),
+    Operator(
+        "reshape",
+        lambda xp, x, *, shape: xp.reshape(x, shape),
+        (Operand("x", NUMBERS),),
+        static={"shape": tuple},
+    ),
+    Operator(
+        "transpose",
+        lambda xp, x, *, perm: xp.transpose(x, perm),
+        (Operand("x", NUMBERS),),
+        static={"perm": tuple},
+    ),
+    Operator(
+        "slice",
+        _slice,
+        (Operand("x", NUMBERS),),
+        static={"axis": int, "start": int, "stop": int},
+    ),
+    Operator(
+        "concat",
+        _concat,
+        (Operand("x", NUMBERS, variadic=True),),
+        static={"axis": int},
+    ),
+    Operator(
+        "repeat_batch",
+        lambda xp, x, like: xp.repeat_batch(x, like),
+        (Operand("x", NUMBERS, constant=True), Operand("like", NUMBERS)),
+    ),
+)
+
+OPERATORS: dict[str, Operator] = {operator.name: operator for operator in _ALL}
+"""Every operator of the integer stage by name."""
+
+
+def specification(node: Node) -> Operator:
+    """The specification of ``node``, after checking its operator name and the form of its attributes.
+
+    Raises:
+        VerifyError: unknown operator, missing, unknown or ill-typed attribute, or one out of bounds.
+    """
+    spec = OPERATORS.get(node.op)
+    where = f"{node.op} at '{node.name or node.outputs[0]}'"
+    if spec is None:
+        raise VerifyError(f"{where}: unknown operator; known: {', '.join(sorted(OPERATORS))}")
+    missing, unknown = spec.attributes - set(node.attrs), set(node.attrs) - spec.attributes
+    if missing or unknown:
+        what = f"lacks {sorted(missing)}" if missing else f"has unknown {sorted(unknown)}"
+        raise VerifyError(f"{where}: {what} among its attributes")
+    for key, value in node.attrs.items():
+        _check_attribute(where, spec, key, value)
+    return spec
+
+
+def _check_attribute(where: str, spec: Operator, key: str, value: Attribute) -> None:
+    if key in spec.dynamic:
+        low, high = spec.dynamic[key]
+        if type(value) is not int or not low <= value <= high:
+            raise VerifyError(f"{where}: {key} = {value!r} must be an integer in [{low}, {high}]")
+        return
+    kind = spec.static[key]
+    if type(value) is not kind:
+        raise VerifyError(f"{where}: {key} = {value!r} must be of type {kind.__name__}")
+    if isinstance(value, tuple) and not all(type(v) is int for v in value):
+        raise VerifyError(f"{where}: {key} = {value!r} must hold integers only")
+    if key == "dtype" and value not in arith.SATURATION:
+        raise VerifyError(f"{where}: dtype {value!r} is not one of {', '.join(arith.SATURATION)}")
+
+
+def evaluate(xp: arith.Primitives, node: Node, values: Sequence[Any]) -> Any:
+    """Apply ``node`` to ``values`` in the realisation ``xp``."""
+    return OPERATORS[node.op].function(xp, *values, **node.attrs)
