@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -93,8 +94,12 @@ class ViTConfig:
             ValueError: it is not JSON, or describes no valid model.
             TypeError: it has a field that this class lacks.
         """
-        fields = json.loads(Path(path).read_text(encoding="utf-8"))
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+        stored = json.loads(Path(path).read_text(encoding="utf-8"))
+        # JSON has no tuples, and a frozen (hashable) configuration can hold no lists.
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()
+        }
+        return cls(**fields)
 
 
 class ConvStem(nn.Module):
@@ -168,7 +173,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block to tokens ``x`` (B, N, dim); shape and dtype stay."""
         x = x + self.attn(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
+        x = x + self.mlp(self.norm2(x))
+        return x
 
 
 class VisionTransformer(nn.Module):
@@ -198,7 +204,7 @@ class VisionTransformer(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """Turn images (B, C, H, W) into tokens (B, 1 + num_patches, dim), class token first."""
-        x = self.patch_embed(images)
+        x: Tensor = self.patch_embed(images)
         x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), x), dim=1)
         return x + self.pos_embed
 
