@@ -1,0 +1,1 @@
+"""Frontends: a trained model becomes a float-stage graph of canonical operators."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from intformer.errors import CaptureError
 from intformer.frontend import shapes
-from intformer.ir.graph import Array, Attribute, Graph, Shape, TensorType
+from intformer.ir.graph import Array, Attribute, Graph, Node, Shape, TensorType
 
 
 class Builder:
@@ -29,14 +30,28 @@ class Builder:
         Raises:
             CaptureError: the inputs do not fit; the text names the module.
         """
+        return self.emit_with(op, inputs, attrs, path)
+
+    def emit_with(
+        self,
+        op: str,
+        inputs: Sequence[str],
+        attrs: Mapping[str, Attribute],
+        path: str | None = None,
+    ) -> str:
+        """:meth:`emit` with inputs and attributes as collections."""
         path = self.path if path is None else path
         try:
             type_ = shapes.infer(op, [self.graph.types[x] for x in inputs], attrs)
         except CaptureError as error:
             raise CaptureError(f"{path or op}: {error}") from error
-        output = self.graph.add_node(op, inputs, type_, name=path, **attrs)
-        if self.position is not None:
-            self.graph.nodes.insert(self.position, self.graph.nodes.pop())
+        output = self.graph.fresh(f"{path}.{op}" if path else op)
+        node = Node(op, tuple(inputs), (output,), dict(attrs), path)
+        self.graph.types[output] = type_
+        if self.position is None:
+            self.graph.nodes.append(node)
+        else:
+            self.graph.nodes.insert(self.position, node)
             self.position += 1
         return output
 
@@ -103,12 +118,18 @@ class Builder:
         first, last = axes[0], axes[-1]
         if axes != tuple(range(first, last + 1)):
             raise CaptureError(f"{self.path}: mean over the separate axes {axes}")
+        if first == last:
+            return self.emit("mean", value, axis=first, keepdims=keepdims)
         flat = self.reshape(
             value, (*shape[:first], shapes.product(shape[first : last + 1]), *shape[last + 1 :])
         )
         result = self.emit("mean", flat, axis=first, keepdims=False)
         ones: Shape = (1,) * len(axes)
-        return self.reshape(result, (*shape[:first], *ones, *shape[last + 1 :])) if keepdims else result
+        return (
+            self.reshape(result, (*shape[:first], *ones, *shape[last + 1 :]))
+            if keepdims
+            else result
+        )
 
     def input(self, name: str, dtype: str, shape: Shape) -> str:
         """Declare a graph input."""

@@ -115,7 +115,7 @@ def _conv2d(inputs: list[Shape], attrs: Attributes) -> Shape:
     if c != w_in:
         raise CaptureError(f"conv2d of {list(inputs[0])} with weights {list(inputs[1])}")
     steps = zip(size, kernel, attrs["stride"], attrs["padding"], strict=True)
-    spatial = tuple((_fixed(d) + 2 * p - _fixed(k)) // s + 1 for d, k, s, p in steps)
+    spatial = tuple((fixed(d) + 2 * p - fixed(k)) // s + 1 for d, k, s, p in steps)
     return (n, out, *spatial)
 
 
@@ -170,7 +170,7 @@ def _slice(inputs: list[Shape], attrs: Attributes) -> Shape:
 
 def _concat(inputs: list[Shape], attrs: Attributes) -> Shape:
     axis, first = attrs["axis"], inputs[0]
-    total = sum(_fixed(x[axis]) for x in inputs)
+    total = sum(fixed(x[axis]) for x in inputs)
     if any(x[:axis] + x[axis + 1 :] != first[:axis] + first[axis + 1 :] for x in inputs):
         raise CaptureError(f"cannot concatenate {[list(x) for x in inputs]} along axis {axis}")
     return (*first[:axis], total, *first[axis + 1 :])
@@ -196,7 +196,12 @@ def _key_mask(inputs: list[Shape], attrs: Attributes) -> Shape:
     return (n, 1, 1, s)
 
 
-def _fixed(dim: Dim) -> int:
+def fixed(dim: Dim) -> int:
+    """``dim`` as a number.
+
+    Raises:
+        CaptureError: it is a symbol.
+    """
     if isinstance(dim, str):
         raise CaptureError(f"a fixed dimension is needed, found the symbol {dim!r}")
     return dim
@@ -224,4 +229,4 @@ RULES: dict[str, Rule] = {
 
 def is_vector(shape: Shape) -> bool:
     """Whether a constant of this shape varies along the last axis only."""
-    return all(isinstance(d, int) for d in shape) and math.prod(map(_fixed, shape[:-1])) == 1
+    return all(isinstance(d, int) for d in shape) and math.prod(map(fixed, shape[:-1])) == 1

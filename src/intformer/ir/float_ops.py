@@ -31,10 +31,11 @@ positions       ids[N,S], table[P,C]           the first S rows of the table -> 
                                                alone, S <= P
 =============== ============================== ====================================================
 
-Transient: ``batch_norm`` (x, gamma, beta, mean, var; ``eps``), ``matmul``, ``softmax`` (``axis``),
-``sdpa`` (q,k,v in [N,heads,T,D], *mask; ``scale``), ``mul``, ``sub``, ``div``, ``pow``, ``sqrt``,
-``erf``, ``exp``, ``where``, ``equal``, ``cast``, ``unsqueeze`` (``axis``), ``squeeze`` (``axis``),
-``select`` (``axis``, ``index``), ``split`` and any other shape or mask arithmetic a frontend needs.
+Transient, between a frontend and canonicalisation: ``batch_norm`` (x, gamma, beta, mean, var;
+``eps``), ``matmul``, ``softmax`` (``axis``), ``sdpa`` (q, k, v in [N,heads,T,D], *mask; ``scale``),
+``key_mask`` (mask[N,S] -> [N,1,1,S], 0 where a key is kept and -inf where it is dropped), ``mul``,
+``sub``, ``div``, ``pow``, ``sqrt``, ``erf``, ``exp``. Everything else that a model may say
+(``select``, ``split``, ``squeeze``, casts, shape and mask arithmetic) is resolved while it is read.
 """
 
 from __future__ import annotations

@@ -183,8 +183,9 @@ def _positions(ids: Tensor, table: Tensor) -> Tensor:
     return table[: ids.shape[1]].unsqueeze(0)
 
 
-def _cast(x: Tensor, *, dtype: str) -> Tensor:
-    return x.to(getattr(torch, dtype))
+def _key_mask(mask: Tensor) -> Tensor:
+    added = torch.zeros(mask.shape).masked_fill(mask == 0, float("-inf"))
+    return added[:, None, None, :].to(mask.device)
 
 
 OPERATORS: dict[str, Operator] = {
@@ -207,6 +208,7 @@ OPERATORS: dict[str, Operator] = {
     "pow": torch.pow,
     "sqrt": torch.sqrt,
     "erf": torch.erf,
+    "exp": torch.exp,
     "scale": lambda x, *, factor: x * factor,
     "mean": _mean,
     "matmul": torch.matmul,
@@ -217,6 +219,6 @@ OPERATORS: dict[str, Operator] = {
     "concat": lambda *xs, axis: torch.cat(xs, axis),
     "embedding": lambda table, ids: F.embedding(ids.long(), table),
     "positions": _positions,
-    "cast": _cast,
+    "key_mask": _key_mask,
 }
 """Operator name -> its meaning. ``expand`` is absent: it needs the sizes of the run."""

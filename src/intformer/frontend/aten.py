@@ -1,0 +1,379 @@
+"""The mapping table from ATen operators to float-stage operators.
+
+Each entry takes the :class:`Writer` and the operator's arguments by their ATen names and returns
+the name of the value it made (a list of names for operators with several results). Tensor
+arguments arrive as value names. Operators that change nothing return their input.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from intformer.errors import CaptureError
+from intformer.frontend import shapes
+from intformer.frontend.build import Builder
+from intformer.ir.graph import Shape
+
+Handler = Callable[..., str | list[str]]
+
+TABLE: dict[str, Handler] = {}
+"""ATen operator without its overload, for example ``linear``, ``add`` -> handler."""
+
+
+class Writer(Builder):
+    """A builder that also knows the result shape of the operator being mapped."""
+
+    result: Shape = ()
+
+
+def maps(*names: str) -> Callable[[Handler], Handler]:
+    """Register a handler for ATen operators."""
+
+    def register(handler: Handler) -> Handler:
+        TABLE.update(dict.fromkeys(names, handler))
+        return handler
+
+    return register
+
+
+@maps("dropout", "dropout_", "feature_dropout", "alpha_dropout")
+def _dropout(w: Writer, input: str, p: float, train: bool, **_: Any) -> str:
+    if train and p > 0:
+        raise CaptureError(f"{w.path}: dropout is active; call model.eval() first")
+    return input
+
+
+@maps(
+    *("contiguous", "clone", "detach", "detach_", "alias", "to", "_to_copy", "type_as"),
+    *("lift_fresh_copy", "native_dropout", "positive"),
+)
+def _identity(w: Writer, input: str, **_: Any) -> str:
+    return input
+
+
+@maps("linear")
+def _linear(w: Writer, input: str, weight: str, bias: str | None) -> str:
+    return w.emit("linear", input, weight, *([bias] if bias else []))
+
+
+@maps("addmm")
+def _addmm(w: Writer, input: str, mat1: str, mat2: str, **_: Any) -> str:
+    return w.emit("add", w.emit("matmul", mat1, mat2), input)
+
+
+@maps("matmul", "bmm", "mm")
+def _matmul(w: Writer, input: str, other: str = "", mat2: str = "") -> str:
+    return w.emit("matmul", input, other or mat2)
+
+
+@maps("conv2d")
+def _conv2d(
+    w: Writer,
+    input: str,
+    weight: str,
+    bias: str | None,
+    stride: Sequence[int],
+    padding: Sequence[int] | str,
+    dilation: Sequence[int],
+    groups: int,
+    **_: Any,
+) -> str:
+    if groups != 1 or any(d != 1 for d in dilation) or isinstance(padding, str):
+        raise CaptureError(
+            f"{w.path}: convolution with groups={groups}, dilation={list(dilation)}, "
+            f"padding={padding!r}; only plain convolutions with numeric padding are supported"
+        )
+    parameters = (input, weight, *([bias] if bias else []))
+    return w.emit("conv2d", *parameters, stride=_pair(stride), padding=_pair(padding))
+
+
+def _pair(values: Sequence[int]) -> tuple[int, ...]:
+    return tuple(values) * (2 if len(values) == 1 else 1)
+
+
+@maps("layer_norm")
+def _layer_norm(
+    w: Writer,
+    input: str,
+    normalized_shape: Sequence[int],
+    weight: str | None,
+    bias: str | None,
+    eps: float,
+    **_: Any,
+) -> str:
+    size = _last_axis(w, normalized_shape)
+    gamma = weight or w.constant(f"{w.path}.weight", np.ones(size))
+    beta = bias or w.constant(f"{w.path}.bias", np.zeros(size))
+    return w.emit("layer_norm", input, gamma, beta, eps=eps)
+
+
+@maps("rms_norm")
+def _rms_norm(
+    w: Writer,
+    input: str,
+    normalized_shape: Sequence[int],
+    weight: str | None,
+    eps: float | None,
+) -> str:
+    size = _last_axis(w, normalized_shape)
+    gamma = weight or w.constant(f"{w.path}.weight", np.ones(size))
+    return w.emit("rms_norm", input, gamma, eps=_EPS if eps is None else eps)
+
+
+_EPS = float(np.finfo(np.float32).eps)
+
+
+def _last_axis(w: Writer, normalized_shape: Sequence[int]) -> int:
+    if len(normalized_shape) != 1:
+        raise CaptureError(f"{w.path}: normalisation over {len(normalized_shape)} axes; only one")
+    return normalized_shape[0]
+
+
+@maps("batch_norm", "_native_batch_norm_legit_no_training")
+def _batch_norm(
+    w: Writer,
+    input: str,
+    weight: str | None,
+    bias: str | None,
+    running_mean: str | None,
+    running_var: str | None,
+    eps: float,
+    training: bool = False,
+    **_: Any,
+) -> str:
+    if training or running_mean is None or running_var is None:
+        raise CaptureError(f"{w.path}: batch norm without running statistics; call model.eval()")
+    size = w.shape(running_mean)
+    gamma = weight or w.constant(f"{w.path}.weight", np.ones(size))
+    beta = bias or w.constant(f"{w.path}.bias", np.zeros(size))
+    return w.emit("batch_norm", input, gamma, beta, running_mean, running_var, eps=eps)
+
+
+@maps("gelu")
+def _gelu(w: Writer, input: str, approximate: str) -> str:
+    return w.emit("gelu", input, approximate=approximate)
+
+
+def _unary(op: str) -> Handler:
+    def handler(w: Writer, input: str) -> str:
+        return w.emit(op, input)
+
+    return handler
+
+
+for _op in ("relu", "tanh", "sigmoid", "silu", "sqrt", "erf", "exp"):
+    maps(_op, f"{_op}_")(_unary(_op))
+
+
+@maps("rsqrt")
+def _rsqrt(w: Writer, input: str) -> str:
+    return w.emit("div", w.constant(f"{w.path}.one", np.ones(())), w.emit("sqrt", input))
+
+
+@maps("neg")
+def _neg(w: Writer, input: str) -> str:
+    return w.emit("scale", input, factor=-1.0)
+
+
+@maps("softmax", "_softmax")
+def _softmax(w: Writer, input: str, dim: int, **_: Any) -> str:
+    return w.emit("softmax", input, axis=dim % len(w.shape(input)))
+
+
+@maps("scaled_dot_product_attention")
+def _sdpa(
+    w: Writer,
+    query: str,
+    key: str,
+    value: str,
+    attn_mask: str | None,
+    dropout_p: float,
+    is_causal: bool,
+    scale: float | None,
+    enable_gqa: bool = False,
+) -> str:
+    if is_causal or enable_gqa:
+        kind = "causal" if is_causal else "grouped-query"
+        raise CaptureError(f"{w.path}: {kind} attention is not supported yet")
+    if dropout_p > 0:
+        raise CaptureError(f"{w.path}: attention dropout is active; call model.eval() first")
+    if scale is None:
+        scale = 1 / math.sqrt(shapes.fixed(w.shape(query)[-1]))
+    mask = [_key_mask(w, attn_mask)] if attn_mask else []
+    return w.emit("sdpa", query, key, value, *mask, scale=scale)
+
+
+def _key_mask(w: Writer, mask: str) -> str:
+    """The integer mask input behind an attention mask."""
+    producer = w.graph.producers().get(mask)
+    if producer is None or producer.op != "key_mask":
+        raise CaptureError(
+            f"{w.path}: attention with a bias that is not a key-padding mask is not supported"
+        )
+    return producer.inputs[0]
+
+
+def _operand(w: Writer, value: str | float) -> str:
+    return value if isinstance(value, str) else w.constant(f"{w.path}.number", np.array(value))
+
+
+@maps("add", "add_")
+def _add(w: Writer, input: str, other: str | float, alpha: float = 1) -> str:
+    if alpha != 1:
+        other = w.emit("scale", _operand(w, other), factor=float(alpha))
+    return w.emit("add", input, _operand(w, other))
+
+
+@maps("sub", "sub_")
+def _sub(w: Writer, input: str, other: str | float, alpha: float = 1) -> str:
+    if alpha != 1:
+        other = w.emit("scale", _operand(w, other), factor=float(alpha))
+    return w.emit("sub", input, _operand(w, other))
+
+
+@maps("rsub")
+def _rsub(w: Writer, input: str, other: str | float, alpha: float = 1) -> str:
+    return w.emit("sub", _operand(w, other), w.emit("scale", input, factor=float(alpha)))
+
+
+@maps("mul", "mul_")
+def _mul(w: Writer, input: str, other: str | float) -> str:
+    return w.emit("mul", input, _operand(w, other))
+
+
+@maps("div", "div_")
+def _div(w: Writer, input: str, other: str | float, rounding_mode: str | None = None) -> str:
+    if rounding_mode:
+        raise CaptureError(f"{w.path}: division with rounding is not supported")
+    return w.emit("div", input, _operand(w, other))
+
+
+@maps("pow")
+def _pow(w: Writer, input: str, exponent: str | float) -> str:
+    return w.emit("pow", input, _operand(w, exponent))
+
+
+@maps("mean")
+def _mean(
+    w: Writer, input: str, dim: Sequence[int] | None = None, keepdim: bool = False, **_: Any
+) -> str:
+    if not dim:
+        raise CaptureError(f"{w.path}: mean over all axes would mix the samples of a batch")
+    return w.mean(input, tuple(dim), keepdim)
+
+
+@maps("adaptive_avg_pool2d")
+def _pool(w: Writer, input: str, output_size: Sequence[int]) -> str:
+    if list(output_size) != [1, 1]:
+        raise CaptureError(f"{w.path}: pooling to {list(output_size)}; only 1x1 is supported")
+    return w.mean(input, (2, 3), True)
+
+
+@maps(
+    *("view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", "squeeze_"),
+    *("unsqueeze", "unsqueeze_", "view_as", "reshape_as"),
+)
+def _reshape(w: Writer, input: str, **_: Any) -> str:
+    return w.reshape(input, w.result)
+
+
+@maps("transpose", "transpose_", "swapaxes")
+def _transpose(
+    w: Writer, input: str, dim0: int | None = None, dim1: int | None = None, **axes: int
+) -> str:
+    rank = len(w.shape(input))
+    first, second = (dim0, dim1) if dim0 is not None else (axes["axis0"], axes["axis1"])
+    perm = list(range(rank))
+    a, b = (first or 0) % rank, (second or 0) % rank
+    perm[a], perm[b] = b, a
+    return w.transpose(input, tuple(perm))
+
+
+@maps("t", "numpy_T", "adjoint", "mT")
+def _t(w: Writer, input: str) -> str:
+    rank = len(w.shape(input))
+    return w.transpose(input, (*range(rank - 2), rank - 1, rank - 2))
+
+
+@maps("permute")
+def _permute(w: Writer, input: str, dims: Sequence[int]) -> str:
+    return w.transpose(input, tuple(dims))
+
+
+@maps("slice")
+def _slice(
+    w: Writer, input: str, dim: int, start: int | None, end: int | None, step: int = 1
+) -> str:
+    if step != 1:
+        raise CaptureError(f"{w.path}: slice with step {step}; only step 1 is supported")
+    return w.slice(input, dim, start or 0, _END if end is None else end)
+
+
+@maps("narrow")
+def _narrow(w: Writer, input: str, dim: int, start: int, length: int) -> str:
+    return w.slice(input, dim, start, start + length)
+
+
+_END = 2**63 - 1
+
+
+@maps("select")
+def _select(w: Writer, input: str, dim: int, index: int) -> str:
+    return w.select(input, dim, index)
+
+
+@maps("unbind")
+def _unbind(w: Writer, input: str, dim: int) -> list[str]:
+    size = shapes.fixed(w.shape(input)[dim])
+    return [w.select(input, dim, i) for i in range(size)]
+
+
+@maps("split", "split_with_sizes", "unsafe_split")
+def _split(
+    w: Writer,
+    input: str,
+    split_size: int | Sequence[int] = 0,
+    split_sizes: Sequence[int] = (),
+    dim: int = 0,
+) -> list[str]:
+    sizes = split_sizes or split_size
+    total = shapes.fixed(w.shape(input)[dim])
+    if isinstance(sizes, int):
+        sizes = [min(sizes, total - start) for start in range(0, total, sizes)]
+    stops = np.cumsum(sizes).tolist()
+    return [w.slice(input, dim, stop - n, stop) for n, stop in zip(sizes, stops, strict=True)]
+
+
+@maps("chunk")
+def _chunk(w: Writer, input: str, chunks: int, dim: int) -> list[str]:
+    total = shapes.fixed(w.shape(input)[dim])
+    size = -(-total // chunks)
+    return [w.slice(input, dim, start, start + size) for start in range(0, total, size)]
+
+
+@maps("cat", "concat")
+def _concat(w: Writer, tensors: Sequence[str], dim: int) -> str:
+    return w.emit("concat", *tensors, axis=dim % len(w.shape(tensors[0])))
+
+
+@maps("stack")
+def _stack(w: Writer, tensors: Sequence[str], dim: int) -> str:
+    dim %= len(w.result)
+    shape = (*w.result[:dim], 1, *w.result[dim + 1 :])
+    return w.emit("concat", *(w.reshape(x, shape) for x in tensors), axis=dim)
+
+
+@maps("expand", "expand_as", "broadcast_to")
+def _expand(w: Writer, input: str, **_: Any) -> str:
+    if w.shape(input) != w.result:
+        raise CaptureError(f"{w.path}: expand of {list(w.shape(input))} to {list(w.result)}")
+    return input
+
+
+@maps("embedding")
+def _embedding(w: Writer, weight: str, indices: str, **_: Any) -> str:
+    return w.emit("embedding", weight, indices)

@@ -1,0 +1,1 @@
+"""Canonicalisation patterns, one file per family; each is exact in real arithmetic."""
