@@ -150,7 +150,13 @@ def linear16(xp: Primitives, x: Value, weight: Value, bias: Value) -> Value:
 
 
 def requantize(
-    xp: Primitives, x: Value, multiplier: Value, offset: Value, *, shift: Scalar, dtype: str
+    xp: Primitives,
+    x: Value,
+    multiplier: Value,
+    offset: Value,
+    *,
+    shift: Scalar,
+    dtype: str,
 ) -> Value:
     """clip((x·multiplier + offset) >> shift): a scale change with one rounding.
 
@@ -191,7 +197,13 @@ def integer_sqrt(xp: Primitives, x: Value, bits: int) -> Value:
 
 
 def normalize(
-    xp: Primitives, centred: Value, energy: Value, *, eps: Scalar, bits: int, reciprocal: int
+    xp: Primitives,
+    centred: Value,
+    energy: Value,
+    *,
+    eps: Scalar,
+    bits: int,
+    reciprocal: int,
 ) -> Value:
     """centred / √(energy + eps) in NORM_BITS fraction bits, as int32.
 
@@ -278,9 +290,9 @@ def exp2_weight(xp: Primitives, exponent: Value) -> Value:
     octave = xp.floor_shift(exponent, EXP_BITS)
     fraction = exponent - octave * (1 << EXP_BITS)
     curve = EXP_CONSTANT - fraction * (EXP_LINEAR - fraction * EXP_QUADRATIC)
-    divisor = xp.lookup(powers_of_two(EXP_SCALE, EXP_SCALE + 9), octave)
-    rounded = curve + xp.floor_shift(divisor, 1)
-    return xp.cast(xp.floor_divide(rounded, divisor), "uint8")
+    half = xp.lookup(powers_of_two(EXP_SCALE - 1, EXP_SCALE + 8), octave)
+    twice = xp.floor_divide(curve, half)
+    return xp.cast(xp.floor_shift(twice + 1, 1), "uint8")
 
 
 def powers_of_two(first: int, last: int) -> list[int]:

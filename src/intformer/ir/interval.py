@@ -25,6 +25,21 @@ def _exact(array: Array) -> Bound:
     return array.astype(object)
 
 
+def _exact_bound(bound: Bound) -> Bound:
+    """``bound`` as a Python integer or an object array of them; never a NumPy scalar, which wraps."""
+    return _exact(bound) if np.ndim(bound) else int(bound)
+
+
+def lesser(a: Bound, b: Bound) -> Bound:
+    """Element-wise minimum in Python integers."""
+    return np.minimum(a, b, dtype=object)
+
+
+def greater(a: Bound, b: Bound) -> Bound:
+    """Element-wise maximum in Python integers."""
+    return np.maximum(a, b, dtype=object)
+
+
 class Interval:
     """A tensor of which only dtype, shape and range are known.
 
@@ -32,7 +47,8 @@ class Interval:
         dtype, shape: of the tensor.
         low, high: bounds, inclusive.
         value: the tensor itself where it is a constant.
-        origin: what relation produced it: ``("max", x)`` or ``("at least", x, bound)``.
+        origin: what relation produced it: ``("max", x)``, ``("at least", x, bound)``,
+            ``("shifted", x, s)`` for x >> s or ``("floored", x, s)`` for (x >> s)·2^s.
     """
 
     def __init__(
@@ -45,7 +61,7 @@ class Interval:
         origin: tuple[Any, ...] = (),
     ) -> None:
         self.dtype, self.shape, self.value, self.origin = dtype, shape, value, origin
-        self.low, self.high = low, high
+        self.low, self.high = _exact_bound(low), _exact_bound(high)
         least, most = INTEGER_RANGES[dtype]
         if self.least < least or self.most > most:
             raise VerifyError(
@@ -81,9 +97,11 @@ class Interval:
         if other is self:
             return Interval(self.dtype, self.shape, 0, 0)
         right = self.coerce(other)
+        if right.origin[:1] == ("floored",) and right.origin[1] is self:
+            return Interval(self.dtype, self.shape, 0, 2 ** right.origin[2] - 1)
         low, high = self.low - right.high, self.high - right.low
         if self.origin[:1] == ("max",) and self.origin[1] is other:
-            low = np.maximum(low, 0)
+            low = greater(low, 0)
         return self._result(right, low, high)
 
     def __rsub__(self, other: int) -> Interval:
@@ -93,8 +111,11 @@ class Interval:
         right = self.coerce(other)
         low, high = product_range(self.low, self.high, right.low, right.high)
         if other is self:
-            low = np.maximum(low, 0)
-        return self._result(right, low, high)
+            low = greater(low, 0)
+        result = self._result(right, low, high)
+        if self.origin[:1] == ("shifted",) and right.flat() == (2 ** self.origin[2],) * 2:
+            result.origin = ("floored", *self.origin[1:])
+        return result
 
     __rmul__ = __mul__
 
@@ -129,7 +150,7 @@ def product_range(al: Bound, ah: Bound, bl: Bound, bh: Bound) -> tuple[Bound, Bo
     corners = (al * bl, al * bh, ah * bl, ah * bh)
     low = high = corners[0]
     for corner in corners[1:]:
-        low, high = np.minimum(low, corner), np.maximum(high, corner)
+        low, high = lesser(low, corner), greater(high, corner)
     return low, high
 
 
@@ -163,7 +184,8 @@ class IntervalPrimitives:
         self.pow2(s)
         if max(abs(x.least), abs(x.most)) >= 2**62:
             raise VerifyError(f"a shifted value in [{x.least}, {x.most}] must be below 2^62")
-        return Interval(x.dtype, x.shape, x.low // (1 << s), x.high // (1 << s))
+        low, high = x.low // (1 << s), x.high // (1 << s)
+        return Interval(x.dtype, x.shape, low, high, origin=("shifted", x, s))
 
     def floor_divide(self, x: Interval, y: Interval) -> Interval:
         right = x.coerce(y)
@@ -175,10 +197,10 @@ class IntervalPrimitives:
         return Interval(x.dtype, shape, x.low // right.high, x.high // right.low)
 
     def minimum(self, x: Interval, y: Interval | int) -> Interval:
-        return self._extreme(x, y, np.minimum)
+        return self._extreme(x, y, lesser)
 
     def maximum(self, x: Interval, y: Interval | int) -> Interval:
-        return self._extreme(x, y, np.maximum)
+        return self._extreme(x, y, greater)
 
     def _extreme(self, x: Interval, y: Interval | int, function: Any) -> Interval:
         right = x.coerce(y)
@@ -189,9 +211,9 @@ class IntervalPrimitives:
     def where(self, condition: Interval, x: Interval, y: Interval) -> Interval:
         low, right = x.low, x.coerce(y)
         if condition.origin[:1] == ("at least",) and condition.origin[1] is x:
-            low = np.maximum(low, condition.origin[2])
+            low = greater(low, condition.origin[2])
         shape = shapes.broadcast(condition.shape, shapes.broadcast(x.shape, right.shape))
-        lowest, highest = np.minimum(low, right.low), np.maximum(x.high, right.high)
+        lowest, highest = lesser(low, right.low), greater(x.high, right.high)
         return Interval(x.dtype, shape, lowest, highest)
 
     def sum(self, x: Interval, axis: int) -> Interval:
@@ -201,8 +223,8 @@ class IntervalPrimitives:
             return Interval(x.dtype, shape, int(np.sum(x.low)), int(np.sum(x.high)))
         count = self.size(x.shape[axis])
         bounds = x.flat() if axis == len(x.shape) - 1 else (x.low, x.high)
-        low, high = (np.minimum(bounds[0] * count, bounds[0]), bounds[1] * count)
-        return Interval(x.dtype, shape, low, np.maximum(high, bounds[1]))
+        low, high = (lesser(bounds[0] * count, bounds[0]), bounds[1] * count)
+        return Interval(x.dtype, shape, low, greater(high, bounds[1]))
 
     def max(self, x: Interval, axis: int) -> Interval:
         axis %= len(x.shape)
@@ -232,7 +254,9 @@ class IntervalPrimitives:
     def leading_rows(self, table: Interval, like: Interval) -> Interval:
         length = like.shape[1]
         if self.size(length) > self.size(table.shape[0]):
-            raise VerifyError(f"{self.size(length)} positions, but a table of {table.shape[0]} rows")
+            raise VerifyError(
+                f"{self.size(length)} positions, but a table of {table.shape[0]} rows"
+            )
         return Interval(table.dtype, (1, length, table.shape[1]), table.low, table.high)
 
     def matmul(self, a: Interval, b: Interval, a_zero: int, b_zero: int) -> Interval:
@@ -244,7 +268,10 @@ class IntervalPrimitives:
             low, high = _weighted(a, b.value.astype(np.int64) - b_zero, a_zero)
         else:
             count = self.size(a.shape[-1])
-            left, right = (a.least - a_zero, a.most - a_zero), (b.least - b_zero, b.most - b_zero)
+            left, right = (
+                (a.least - a_zero, a.most - a_zero),
+                (b.least - b_zero, b.most - b_zero),
+            )
             least, most = product_range(*left, *right)
             low, high = min(least, 0) * count, max(most, 0) * count
         return Interval("int32", shape, low, high)
@@ -278,7 +305,7 @@ class IntervalPrimitives:
         highs = [x.most if last else x.high for x in xs]
         low, high = lows[0], highs[0]
         for other_low, other_high in zip(lows[1:], highs[1:], strict=True):
-            low, high = np.minimum(low, other_low), np.maximum(high, other_high)
+            low, high = lesser(low, other_low), greater(high, other_high)
         return Interval(xs[0].dtype, shape, low, high)
 
     def repeat_batch(self, x: Interval, like: Interval) -> Interval:
@@ -291,7 +318,7 @@ class IntervalPrimitives:
             dim if axis not in axis_pads else self.size(dim) + sum(axis_pads[axis])
             for axis, dim in enumerate(x.shape)
         )
-        return Interval(x.dtype, shape, np.minimum(x.low, 0), np.maximum(x.high, 0))
+        return Interval(x.dtype, shape, lesser(x.low, 0), greater(x.high, 0))
 
 
 def _require_int32(x: Interval) -> None:

@@ -63,9 +63,7 @@ class TorchPrimitives:
     def argmax(self, x: Tensor, axis: int) -> Tensor:
         """The smallest index that holds the maximum; kernels of ``Tensor.argmax`` differ on ties."""
         size = x.shape[axis]
-        index = torch.arange(size, device=x.device).reshape(
-            -1, *[1] * (x.ndim - 1 - axis % x.ndim)
-        )
+        index = torch.arange(size, device=x.device).reshape(-1, *[1] * (x.ndim - 1 - axis % x.ndim))
         return torch.where(x == self.max(x, axis), index, size).amin(dim=axis)
 
     def lookup(self, table: Tensor | list[int], index: Tensor) -> Tensor:
@@ -98,9 +96,7 @@ class TorchPrimitives:
     def transpose(self, x: Tensor, perm: tuple[int, ...]) -> Tensor:
         return x.permute(perm)
 
-    def slice(
-        self, x: Tensor, axis: int, start: int, stop: int, step: int = 1
-    ) -> Tensor:
+    def slice(self, x: Tensor, axis: int, start: int, stop: int, step: int = 1) -> Tensor:
         index = [slice(None)] * x.ndim
         index[axis] = slice(start, stop, step)
         return x[tuple(index)]
@@ -146,8 +142,6 @@ def run_torch(
         InputError: an input is missing, unknown, of the wrong shape or kind, or out of range.
     """
     checked = {**graph.constants, **check_inputs(graph, inputs)}
-    values: dict[str, Any] = {
-        name: tensor(array, device) for name, array in checked.items()
-    }
+    values: dict[str, Any] = {name: tensor(array, device) for name, array in checked.items()}
     outputs = execute(graph, cast(Primitives, TorchPrimitives()), values)
     return {name: value.cpu().numpy() for name, value in outputs.items()}
