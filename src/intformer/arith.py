@@ -23,12 +23,17 @@ Scalar = Any
 """A Python integer, or an attribute of a graph operator that stands for one."""
 
 SATURATION = {
+    "uint4": (0, 15),
+    "uint6": (0, 63),
     "uint8": (0, 255),
     "int8": (-128, 127),
     "int16": (-32768, 32767),
     "int32": (-(2**31), 2**31 - 1),
 }
-"""The range a result is clipped to, by dtype."""
+"""The range a result is clipped to, by dtype; uint4 and uint6 are uint8 tensors with fewer levels."""
+
+STORAGE = {"uint4": "uint8", "uint6": "uint8"}
+"""The element type that holds a dtype of fewer bits."""
 
 NORM_BITS = 12
 """Fraction bits of a normalised value (zero mean, unit variance) inside the normalisations."""
@@ -118,12 +123,12 @@ class Primitives(Protocol):
 
 
 def saturate(xp: Primitives, x: Value, dtype: str) -> Value:
-    """Clip ``x`` (within int32) to the range of ``dtype`` and cast."""
+    """Clip ``x`` (within int32) to the range of ``dtype`` and cast to its element type."""
     low, high = SATURATION[dtype]
     narrow = xp.cast(x, "int32")
     if dtype != "int32":
         narrow = xp.minimum(xp.maximum(narrow, low), high)
-    return xp.cast(narrow, dtype)
+    return xp.cast(narrow, STORAGE.get(dtype, dtype))
 
 
 def scaled(xp: Primitives, x: Value, multiplier: Value) -> Value:
@@ -134,14 +139,16 @@ def scaled(xp: Primitives, x: Value, multiplier: Value) -> Value:
 def linear(xp: Primitives, x: Value, weight: Value, bias: Value) -> Value:
     """x[..., K] uint8 @ weight[K, O] int8 + bias[O] int32 -> int32.
 
-    The zero point of x is folded into the bias. An int16 ``x`` (layers that a recipe keeps at 16 bits)
-    is split into x = 256·high + low, with both halves in 8 bits.
+    The zero point of x is folded into the bias.
     """
     return xp.matmul(x, weight, 0, 0) + bias
 
 
 def linear16(xp: Primitives, x: Value, weight: Value, bias: Value) -> Value:
-    """x[..., K] int16 @ weight[K, O] int8 + bias[O] int32 -> int32, as 256·high + low halves."""
+    """x[..., K] int16 @ weight[K, O] int8 + bias[O] int32 -> int32, for layers kept at 16 bits.
+
+    x is split into 256·high + low, both halves of 8 bits.
+    """
     wide = xp.cast(x, "int32")
     high = xp.floor_shift(wide, 8)
     low = wide - high * 256
@@ -150,13 +157,7 @@ def linear16(xp: Primitives, x: Value, weight: Value, bias: Value) -> Value:
 
 
 def requantize(
-    xp: Primitives,
-    x: Value,
-    multiplier: Value,
-    offset: Value,
-    *,
-    shift: Scalar,
-    dtype: str,
+    xp: Primitives, x: Value, multiplier: Value, offset: Value, *, shift: Scalar, dtype: str
 ) -> Value:
     """clip((x·multiplier + offset) >> shift): a scale change with one rounding.
 
@@ -197,13 +198,7 @@ def integer_sqrt(xp: Primitives, x: Value, bits: int) -> Value:
 
 
 def normalize(
-    xp: Primitives,
-    centred: Value,
-    energy: Value,
-    *,
-    eps: Scalar,
-    bits: int,
-    reciprocal: int,
+    xp: Primitives, centred: Value, energy: Value, *, eps: Scalar, bits: int, reciprocal: int
 ) -> Value:
     """centred / √(energy + eps) in NORM_BITS fraction bits, as int32.
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from intformer import arith
 from intformer.errors import VerifyError
-from intformer.ir.graph import Attribute, Node
+from intformer.ir import constraints
+from intformer.ir.graph import Attribute, Node, Shape
 
 INT64 = (-(2**62), 2**62)
 SHIFT = (1, 62)
@@ -35,15 +36,26 @@ class Operand:
     variadic: bool = False
 
 
+Constraint = Callable[[dict[str, Any], Sequence[Shape]], None]
+
+
+def _unconstrained(attrs: dict[str, Any], operands: Sequence[Shape]) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Operator:
-    """Specification of one integer operator."""
+    """Specification of one integer operator.
+
+    ``constraint`` raises VerifyError unless attributes and operand shapes fit each other.
+    """
 
     name: str
     function: Callable[..., Any]
     operands: tuple[Operand, ...]
     static: dict[str, type] = field(default_factory=dict)
     dynamic: dict[str, tuple[int, int]] = field(default_factory=dict)
+    constraint: Constraint = _unconstrained
 
     @property
     def attributes(self) -> set[str]:
@@ -57,7 +69,7 @@ OFFSET = Operand("offset", ("int64",), rank=1, constant=True)
 
 _DTYPE = {"dtype": str}
 _NORM_OPERANDS = (
-    Operand("x", ("int16",)),
+    Operand("x", ("int16", "int8")),
     Operand("gain", ("int32",), rank=1, constant=True),
     OFFSET,
 )
@@ -81,6 +93,7 @@ _ALL = (
             Operand("weight", ("int8",), rank=2, constant=True),
             Operand("bias", ("int32",), rank=1, constant=True),
         ),
+        constraint=constraints.linear,
     ),
     Operator(
         "linear16",
@@ -90,6 +103,7 @@ _ALL = (
             Operand("weight", ("int8",), rank=2, constant=True),
             Operand("bias", ("int32",), rank=1, constant=True),
         ),
+        constraint=constraints.linear,
     ),
     Operator(
         "requantize",
@@ -97,6 +111,7 @@ _ALL = (
         (Operand("x", ACTIVATION), MULTIPLIER, OFFSET),
         static=_DTYPE,
         dynamic={"shift": SHIFT},
+        constraint=constraints.requantize,
     ),
     Operator(
         "add",
@@ -110,6 +125,7 @@ _ALL = (
         ),
         static=_DTYPE,
         dynamic={"shift": SHIFT},
+        constraint=constraints.add,
     ),
     Operator(
         "table",
@@ -118,6 +134,7 @@ _ALL = (
             Operand("x", ("uint8",)),
             Operand("entries", ("uint8", "int8", "int16"), rank=1, constant=True),
         ),
+        constraint=constraints.table,
     ),
     Operator(
         "layer_norm",
@@ -125,6 +142,7 @@ _ALL = (
         _NORM_OPERANDS,
         static={"channels": int, **_DTYPE},
         dynamic=_NORM_DYNAMIC,
+        constraint=constraints.norm,
     ),
     Operator(
         "rms_norm",
@@ -132,6 +150,7 @@ _ALL = (
         _NORM_OPERANDS,
         static={"channels": int, **_DTYPE},
         dynamic=_NORM_DYNAMIC,
+        constraint=constraints.norm,
     ),
     Operator(
         "attention",
@@ -154,6 +173,7 @@ _ALL = (
             "offset": INT64,
             "shift": SHIFT,
         },
+        constraint=constraints.attention,
     ),
     Operator(
         "embedding",
@@ -165,11 +185,13 @@ _ALL = (
         ),
         static=_DTYPE,
         dynamic={"shift": SHIFT},
+        constraint=constraints.embedding,
     ),
     Operator(
         "positions",
         lambda xp, like, table: xp.leading_rows(table, like),
         (Operand("like", NUMBERS), Operand("table", ("int16", "int8"), rank=2, constant=True)),
+        constraint=constraints.positions,
     ),
     Operator("sum", arith.sum_axis, (Operand("x", ACTIVATION),), static={"axis": int}),
     Operator(
@@ -186,6 +208,7 @@ _ALL = (
             Operand("pad", ("uint8",), rank=1, constant=True),
         ),
         static={"size": tuple, "kernel": tuple, "stride": tuple, "padding": tuple},
+        constraint=constraints.patches,
     ),
     Operator(
         "reshape",

@@ -1,0 +1,112 @@
+"""``intformer.quantize``: a float model, samples and a recipe become an integer program."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from intformer.errors import InputError
+from intformer.ir.graph import Graph
+from intformer.ir.verify import verify
+from intformer.program import Program
+from intformer.quantize.decide import Calibration, Progress
+from intformer.quantize.lowering import Lowered, lower
+from intformer.quantize.lowering.context import Pixels
+from intformer.quantize.params import Decisions
+from intformer.quantize.recipe import Recipe, load_recipe
+from intformer.quantize.samples import Batches
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from intformer.frontend.sources import Source
+
+IMAGENET = Pixels((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def quantize(
+    model: nn.Module | Graph | Source,
+    calibration: Iterable[Any],
+    recipe: str | Path | dict[str, Any] | Recipe = "intformer",
+    *,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    progress: Progress | None = None,
+) -> Program:
+    """Quantize a trained model without retraining.
+
+    Args:
+        model: a module, a float graph, or what ``frontend.load_source`` returns.
+        calibration: batches of raw inputs, as the program will take them: dictionaries of arrays
+            (``pixels`` uint8 [N, H, W, 3]; ``input_ids`` and ``attention_mask`` int64 [N, S]) or bare
+            arrays for one input. 32 to 512 samples in all are enough; labels are not needed.
+        recipe: a name (``intformer``, ``naive``), a TOML or JSON file, a dictionary or a ``Recipe``.
+        mean, std: image normalisation to fold into the program, per channel for pixels scaled to
+            0..1; taken from the source if it knows, else ImageNet's.
+        progress: called with (stage, done, total).
+
+    Returns:
+        A verified program.
+
+    Raises:
+        IntformerError: the model, the data or the recipe cannot be used; the message says why.
+    """
+    program, _ = quantize_with_meaning(
+        model, calibration, recipe, mean=mean, std=std, progress=progress
+    )
+    return program
+
+
+def quantize_with_meaning(
+    model: nn.Module | Graph | Source,
+    calibration: Iterable[Any],
+    recipe: str | Path | dict[str, Any] | Recipe = "intformer",
+    *,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    progress: Progress | None = None,
+) -> tuple[Program, Lowered]:
+    """As ``quantize``, also returning which integer value stands for which float value."""
+    chosen = load_recipe(recipe)
+    samples = list(calibration)
+    graph, pixels = _float_graph(model, samples)
+    if mean is not None and std is not None:
+        pixels = Pixels(mean, std)
+    batches = Batches(graph, samples, pixels)
+    run = Calibration(graph, chosen, batches, pixels, progress or (lambda *_: None))
+    equalized, decisions = run.decide()
+    lowered = lower(equalized, decisions, pixels=pixels)
+    _record(lowered, chosen, decisions, len(samples), graph)
+    verify(lowered.graph)
+    return Program(lowered.graph), lowered
+
+
+def _float_graph(model: Any, samples: list[Any]) -> tuple[Graph, Pixels | None]:
+    if isinstance(model, Graph):
+        return model, IMAGENET
+    if hasattr(model, "graph") and hasattr(model, "preprocess"):
+        preprocess = model.preprocess
+        if hasattr(preprocess, "mean"):
+            return model.graph, Pixels(tuple(preprocess.mean), tuple(preprocess.std))
+        return model.graph, None
+    if not samples:
+        raise InputError("calibration data is empty: give at least one batch (32 to 512 samples)")
+    from intformer.frontend.capture import capture_like
+
+    return capture_like(model, samples[0]), IMAGENET
+
+
+def _record(
+    lowered: Lowered, recipe: Recipe, decisions: Decisions, batches: int, source: Graph
+) -> None:
+    """Write recipe and provenance into the program's metadata."""
+    lowered.graph.metadata["recipe"] = recipe.to_json()
+    origin = {"calibration_batches": batches, **source.metadata}
+    lowered.graph.metadata["provenance"] = json.dumps(origin, sort_keys=True)
+    values = {
+        name: [value, affine.scale, affine.zero_point]
+        for name, (value, affine) in lowered.meaning.items()
+    }
+    lowered.graph.metadata["values"] = json.dumps(values)

@@ -1,0 +1,205 @@
+"""Calibration: from a float graph and sample inputs to scales and integer weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from intformer.ir.float_ops import UNARY
+from intformer.ir.graph import Graph, Node
+from intformer.quantize.algorithms.clipping import Function, choose_affine
+from intformer.quantize.algorithms.gptq import round_weights
+from intformer.quantize.equalize import Equalizer
+from intformer.quantize.float_run import FloatRunner
+from intformer.quantize.groups import needed_forms, share_scales
+from intformer.quantize.lowering.context import Pixels
+from intformer.quantize.lowering.unary import apply
+from intformer.quantize.observers import ChannelRange, Covariance, Histogram
+from intformer.quantize.params import Affine, Decisions, IntegerWeight
+from intformer.quantize.recipe import Recipe
+
+Batch = dict[str, Tensor]
+Progress = Callable[[str, int, int], None]
+"""Called with (stage, steps done, steps in all)."""
+
+LARGEST_BIAS = 2.0**28
+
+
+@dataclass
+class Calibration:
+    """Float graph, recipe and samples of one quantization run."""
+
+    graph: Graph
+    recipe: Recipe
+    batches: Sequence[Batch]
+    pixels: Pixels | None
+    progress: Progress
+
+    def decide(self) -> tuple[Graph, Decisions]:
+        """The equalised graph and everything ``lower`` needs."""
+        if self.recipe.equalize:
+            self._equalize()
+        self.consumers = self.graph.consumers()
+        self.roots = share_scales(self.graph)
+        forms = needed_forms(self.graph, self._wide_linears())
+        self.histograms = {self.roots[v]: Histogram() for v, f in forms.items() if "narrow" in f}
+        self.extremes = {self.roots[v]: Histogram() for v, f in forms.items() if "wide" in f}
+        self.covariances = self._wanted_covariances()
+        self._observe("calibrating", self._update)
+        decisions = Decisions(streams=self._decide_streams(), activations=self._decide_narrow())
+        self._decide_weights(decisions)
+        return self.graph, decisions
+
+    def _equalize(self) -> None:
+        equalizer = Equalizer(self.graph, self.recipe.smoothing)
+        ranges = {value: ChannelRange() for value in equalizer.observed()}
+
+        def update(name: str, x: Tensor) -> None:
+            if name in ranges:
+                ranges[name].update(x)
+
+        if ranges:
+            self._observe("measuring channel ranges", update)
+            self.graph = equalizer.apply(ranges)
+
+    def _observe(self, stage: str, update: Callable[[str, Tensor], None]) -> None:
+        runner = FloatRunner(self.graph)
+        for index, batch in enumerate(self.batches):
+            self.progress(stage, index, len(self.batches))
+            with torch.inference_mode():
+                runner.run(batch, observe=update)
+        self.progress(stage, len(self.batches), len(self.batches))
+
+    def _wide_linears(self) -> frozenset[str]:
+        return frozenset(
+            node.output
+            for node in self.graph
+            if node.op == "linear"
+            and self.recipe.for_layer(node.name, "activation_bits") == 16
+        )
+
+    def _wanted_covariances(self) -> dict[str, Covariance]:
+        """Statistics by input value (and kernel, for a convolution) of the layers with weights."""
+        if self.recipe.rounding == "nearest" and not self.recipe.bias_correction:
+            return {}
+        return {_statistics_key(n): Covariance() for n in self.graph if n.op in ("linear", "conv2d")}
+
+    def _update(self, name: str, x: Tensor) -> None:
+        root = self.roots[name]
+        if x.is_floating_point():
+            for table in (self.histograms, self.extremes):
+                if root in table:
+                    table[root].update(x)
+        for node in self.consumers.get(name, []):
+            key = _statistics_key(node)
+            if node.op in ("linear", "conv2d") and node.inputs[0] == name:
+                if self.covariances.get(key) and self._first_reader(node) is node:
+                    self.covariances[key].update(_rows(self.graph, node, x, self.pixels))
+
+    def _first_reader(self, node: Node) -> Node:
+        key = _statistics_key(node)
+        readers = self.consumers[node.inputs[0]]
+        return next(n for n in readers if n.op == node.op and _statistics_key(n) == key)
+
+    def _decide_streams(self) -> dict[str, Affine]:
+        """Symmetric wide scales; outputs always have 16 bits."""
+        outputs = {self.roots[value] for value in self.graph.outputs.values()}
+        chosen = {}
+        for root, seen in self.extremes.items():
+            bits = 16 if root in outputs else self.recipe.residual_bits
+            largest = max(abs(seen.low), abs(seen.high), 1e-9) * self.recipe.residual_margin
+            chosen[root] = Affine(largest / (2 ** (bits - 1) - 1), 0, f"int{bits}")
+        return chosen
+
+    def _decide_narrow(self) -> dict[str, Affine]:
+        producers = self.graph.producers()
+        chosen = {}
+        for index, (root, histogram) in enumerate(self.histograms.items()):
+            self.progress("choosing ranges", index + 1, len(self.histograms))
+            name = producers[root].name if root in producers else root
+            chosen[root] = choose_affine(
+                histogram,
+                self.recipe.for_layer(name, "activation_bits"),
+                self.recipe.for_layer(name, "observer"),
+                self.recipe.percentile,
+                self._function_behind(root),
+            )
+        return chosen
+
+    def _function_behind(self, root: str) -> Function | None:
+        """The element-wise function that alone reads this value, if there is one."""
+        group = [value for value, r in self.roots.items() if r == root]
+        readers = [node for value in group for node in self.consumers.get(value, [])]
+        if len(readers) == 1 and readers[0].op in UNARY:
+            node = readers[0]
+            return lambda x: apply(node, x)
+        return None
+
+    def _decide_weights(self, decisions: Decisions) -> None:
+        layers = [node for node in self.graph if node.op in ("linear", "conv2d")]
+        for index, node in enumerate(layers):
+            self.progress("rounding weights", index, len(layers))
+            decisions.weights[node.output] = self._integer_weight(node, decisions)
+        self.progress("rounding weights", len(layers), len(layers))
+
+    def _integer_weight(self, node: Node, decisions: Decisions) -> IntegerWeight:
+        weight = unfolded_weight(self.graph, node, self.pixels)
+        bias = layer_bias(self.graph, node, self.pixels)
+        affine = decisions.activations.get(self.roots[node.inputs[0]])
+        input_scale = affine.scale if affine else 1.0
+        return round_weights(
+            weight,
+            bias,
+            self.covariances.get(_statistics_key(node)),
+            bits=self.recipe.for_layer(node.name, "weight_bits"),
+            compensate=self.recipe.rounding == "gptq",
+            correct_bias=self.recipe.bias_correction,
+            smallest_scale=float(bias.abs().max()) / (LARGEST_BIAS * input_scale),
+        )
+
+
+def _statistics_key(node: Node) -> str:
+    if node.op != "conv2d":
+        return node.inputs[0]
+    return f"{node.inputs[0]} {node.output}"
+
+
+def _takes_pixels(graph: Graph, node: Node) -> bool:
+    return node.op == "conv2d" and node.inputs[0] in graph.inputs
+
+
+def unfolded_weight(graph: Graph, node: Node, pixels: Pixels | None) -> Tensor:
+    """[O, K] float64: a convolution's kernel in the order of ``patches``, per raw pixel step."""
+    weight = torch.from_numpy(graph.constants[node.inputs[1]].astype(np.float64))
+    if node.op == "linear":
+        return weight
+    if _takes_pixels(graph, node) and pixels is not None:
+        weight = weight * torch.from_numpy(pixels.factor)[:, None, None]
+    return weight.permute(0, 2, 3, 1).reshape(len(weight), -1)
+
+
+def layer_bias(graph: Graph, node: Node, pixels: Pixels | None) -> Tensor:
+    """[O] float64; zeros where the layer has none."""
+    if len(node.inputs) > 2:
+        return torch.from_numpy(graph.constants[node.inputs[2]].astype(np.float64))
+    return torch.zeros(graph.constants[node.inputs[1]].shape[0], dtype=torch.float64)
+
+
+def _rows(graph: Graph, node: Node, x: Tensor, pixels: Pixels | None) -> Tensor:
+    """The input of a layer as rows of its matrix product; convolutions are sampled."""
+    if node.op == "linear":
+        return x
+    kernel = graph.constants[node.inputs[1]].shape[2:]
+    if _takes_pixels(graph, node) and pixels is not None:
+        x = x / torch.from_numpy(pixels.factor).float()[:, None, None]
+    padding, stride = node.attrs["padding"], node.attrs["stride"]
+    columns = F.unfold(x, kernel, padding=padding, stride=stride)
+    channels = x.shape[1]
+    columns = columns.reshape(len(x), channels, -1, columns.shape[-1]).permute(0, 3, 2, 1)
+    rows = columns.reshape(-1, columns.shape[2] * channels)
+    return rows[:: max(1, len(rows) // 16384)]

@@ -1,0 +1,144 @@
+"""Exact rescalings of the float graph that make its tensors easy to quantize.
+
+Each changes constants only and leaves the float function as it was:
+
+- *Normalisation outputs*: per-channel scale and shift move from gamma and beta into the linear layers
+  behind (RepQ-ViT, arXiv 2212.08254, section 3.2).
+- *Values*: attention mixes value rows with weights that sum to 1, so a scale and shift per channel
+  passes through it into the output projection.
+- *Keys and queries*: a factor per channel moves between them; a constant added to all keys changes
+  every score of a row alike and cancels in the softmax (SageAttention, arXiv 2410.02367).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from intformer.ir.graph import Graph, Node
+from intformer.quantize.groups import needed_forms, share_scales
+from intformer.quantize.observers import ChannelRange
+
+
+class Equalizer:
+    """Finds the places in one graph, says what to observe, then applies the rescalings to a copy."""
+
+    def __init__(self, graph: Graph, smoothing: float) -> None:
+        self.graph = graph = copy.deepcopy(graph)
+        self.smoothing = smoothing
+        self.producers = graph.producers()
+        self.consumers = graph.consumers()
+        self.norms = dict(self._find_norms())
+        self.attentions = list(self._find_attentions())
+
+    def observed(self) -> set[str]:
+        """Values whose channel ranges ``apply`` needs."""
+        heads = {value for node in self.attentions for value in node.inputs[:3]}
+        return set(self.norms) | heads
+
+    def apply(self, ranges: dict[str, ChannelRange]) -> Graph:
+        """The equalised graph."""
+        for value, layers in self.norms.items():
+            self._equalize_norm(self.producers[value], layers, ranges[value])
+        for node in self.attentions:
+            self._equalize_keys(node, ranges)
+            self._equalize_values(node, ranges)
+        return self.graph
+
+    def _find_norms(self) -> Iterable[tuple[str, list[Node]]]:
+        """Normalisations read by linear layers alone, possibly through shape operators."""
+        roots, forms = share_scales(self.graph), needed_forms(self.graph, frozenset())
+        for node in self.graph:
+            if node.op not in ("layer_norm", "rms_norm") or forms[node.output] != {"narrow"}:
+                continue
+            group = {value for value, root in roots.items() if root == roots[node.output]}
+            readers = [n for value in group for n in self.consumers.get(value, [])]
+            layers = [n for n in readers if n.output not in group]
+            keeps_channels = all(self._keeps_channels(n) for n in readers if n.output in group)
+            if keeps_channels and layers and all(self._is_own_linear(n) for n in layers):
+                yield node.output, layers
+
+    def _keeps_channels(self, node: Node) -> bool:
+        before, after = (self.graph.types[v].shape[-1] for v in (node.inputs[0], node.output))
+        axis = node.attrs.get("axis")
+        rank = len(self.graph.types[node.output].shape)
+        return before == after and axis not in (-1, rank - 1) and node.op != "concat"
+
+    def _is_own_linear(self, node: Node | None) -> bool:
+        """A linear layer whose weights and bias no other layer uses."""
+        if node is None or node.op != "linear":
+            return False
+        return all(len(self.consumers[value]) == 1 for value in node.inputs[1:])
+
+    def _find_attentions(self) -> Iterable[Node]:
+        for node in self.graph:
+            if node.op != "attention":
+                continue
+            sources = [self.producers.get(value) for value in node.inputs[:3]]
+            alone = all(len(self.consumers[value]) == 1 for value in node.inputs[:3])
+            if alone and all(self._is_own_linear(source) for source in sources):
+                yield node
+
+    def _equalize_norm(self, norm: Node, layers: list[Node], observed: ChannelRange) -> None:
+        factor = _relative(observed.width) ** self.smoothing
+        shift = observed.middle if len(norm.inputs) > 2 else torch.zeros_like(observed.middle)
+        self._set(norm.inputs[1], self._get(norm.inputs[1]) / factor)
+        if len(norm.inputs) > 2:
+            self._set(norm.inputs[2], (self._get(norm.inputs[2]) - shift) / factor)
+        for layer in layers:
+            self._absorb(layer, factor, shift)
+
+    def _absorb(self, layer: Node, factor: Tensor, shift: Tensor) -> None:
+        """Make ``layer`` take (x - shift) / factor instead of x."""
+        weight = self._get(layer.inputs[1])
+        self._add_bias(layer, weight @ shift)
+        self._set(layer.inputs[1], weight * factor)
+
+    def _equalize_values(self, attention: Node, ranges: dict[str, ChannelRange]) -> None:
+        readers = self.consumers.get(attention.output, [])
+        if len(readers) != 1 or not self._is_own_linear(readers[0]):
+            return
+        observed = ranges[attention.inputs[2]]
+        factor = _relative(observed.width) ** self.smoothing
+        self._rescale_output(self.producers[attention.inputs[2]], factor, observed.middle)
+        self._absorb(readers[0], factor, observed.middle)
+
+    def _equalize_keys(self, attention: Node, ranges: dict[str, ChannelRange]) -> None:
+        queries, keys = (ranges[value] for value in attention.inputs[:2])
+        reach = torch.maximum(queries.low.abs(), queries.high.abs()).double()
+        reach = reach.clamp(min=float(reach.max()) * 1e-4 + 1e-12)
+        factor = torch.sqrt(keys.width / 2 / reach)
+        self._rescale_output(self.producers[attention.inputs[1]], factor, keys.middle)
+        nothing = torch.zeros_like(factor)
+        self._rescale_output(self.producers[attention.inputs[0]], 1 / factor, nothing)
+
+    def _rescale_output(self, layer: Node, factor: Tensor, shift: Tensor) -> None:
+        """Make ``layer`` return (y - shift) / factor instead of y."""
+        self._add_bias(layer, -shift)
+        self._set(layer.inputs[1], self._get(layer.inputs[1]) / factor[:, None])
+        if len(layer.inputs) > 2:
+            self._set(layer.inputs[2], self._get(layer.inputs[2]) / factor)
+
+    def _add_bias(self, layer: Node, addend: Tensor) -> None:
+        if len(layer.inputs) > 2:
+            self._set(layer.inputs[2], self._get(layer.inputs[2]) + addend)
+        elif bool(addend.any()):
+            bias = addend.numpy().astype(np.float32)
+            name = self.graph.add_constant(f"{layer.inputs[1]}.equalized_bias", bias)
+            layer.inputs = (*layer.inputs, name)
+            self.consumers[name] = [layer]
+
+    def _get(self, name: str) -> Tensor:
+        return torch.from_numpy(self.graph.constants[name].astype(np.float64))
+
+    def _set(self, name: str, value: Tensor) -> None:
+        self.graph.constants[name] = value.numpy().astype(np.float32)
+
+
+def _relative(width: Tensor) -> Tensor:
+    """Channel widths relative to their geometric mean, so that the overall scale stays."""
+    return width / torch.exp(torch.log(width).mean())

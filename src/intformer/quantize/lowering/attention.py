@@ -1,0 +1,60 @@
+"""Attention: the integer parameters of the softmax and of the division after P·V."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from intformer.arith import EXP_BITS, EXP_STEPS
+from intformer.ir.graph import Node
+from intformer.quantize.groups import Form
+from intformer.quantize.lowering.context import Context
+
+Request = Callable[[Context, str, Form], str]
+
+GAIN_BITS = 31
+
+
+def lower_attention(context: Context, request: Request, node: Node, form: Form, name: str) -> str:
+    """softmax(scale·q·kᵀ)·v with uint8 q, k, v; the output scale is part of the row reciprocal."""
+    q, k, v = (context.affine(value, "narrow") for value in node.inputs[:3])
+    target = context.affine(node.output, form)
+    operands = [request(context, value, "narrow") for value in node.inputs[:3]]
+    steps = q.scale * k.scale * float(node.attrs["scale"]) / math.log(2) * (1 << EXP_BITS)
+    width = context.shape(operands[0])[-1]
+    heads = node.attrs["heads"]
+    assert isinstance(width, int) and isinstance(heads, int)
+    limit, multiplier, exp_shift = exponent_parameters(steps, 2 * 255 * 255 * (width // heads))
+    ratio = v.scale / target.scale
+    shift = min(GAIN_BITS - max(math.frexp(ratio)[1], 0), GAIN_BITS)
+    return context.emit(
+        "attention",
+        (*operands, *node.inputs[3:]),
+        node.name,
+        name,
+        heads=heads,
+        q_zero=q.zero_point,
+        k_zero=k.zero_point,
+        v_zero=v.zero_point,
+        limit=limit,
+        multiplier=multiplier,
+        exp_shift=exp_shift,
+        gain=round(ratio * 2**shift),
+        offset=(target.zero_point << shift) + (1 << (shift - 1)),
+        shift=shift,
+        dtype=target.dtype,
+    )
+
+
+def exponent_parameters(steps: float, largest: int) -> tuple[int, int, int]:
+    """(limit, multiplier, shift) so that distance·multiplier / 2^shift counts 1/256 octaves.
+
+    ``steps`` is the exact number of 1/256 octaves per unit of score, ``largest`` the largest distance
+    two scores can have. ``limit`` is where weights vanish; the shift is the largest that keeps
+    limit·multiplier + 2^(shift-1) inside int32.
+    """
+    limit = min(math.ceil((EXP_STEPS + 1) / steps), largest)
+    shift = 30
+    while shift > 1 and limit * round(steps * 2**shift) + 2 ** (shift - 1) >= 2**31:
+        shift -= 1
+    return limit, max(round(steps * 2**shift), 1), shift

@@ -1,0 +1,204 @@
+"""One rule per float operator: which integer operators replace it, with which parameters.
+
+A rule gets the context, ``request`` (to ask for an input in some form), the node, the form wanted and
+a name for the result; it returns the name of the integer value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from intformer.errors import CaptureError
+from intformer.ir.graph import Node
+from intformer.quantize.dyadic import LARGEST_SHIFT, multipliers, offsets, shift_for
+from intformer.quantize.groups import Form
+from intformer.quantize.lowering.attention import lower_attention
+from intformer.quantize.lowering.context import Context
+from intformer.quantize.lowering.linear import accumulate, lower_conv2d, lower_linear
+from intformer.quantize.lowering.shape import (
+    lower_concat,
+    lower_expand,
+    lower_reshape,
+    lower_slice,
+    lower_transpose,
+)
+from intformer.quantize.lowering.unary import lower_relu, lower_unary
+from intformer.quantize.params import Affine, FloatArray
+
+Request = Callable[[Context, str, Form], str]
+Rule = Callable[[Context, Request, Node, Form, str], str]
+
+
+def lower_norm(context: Context, request: Request, node: Node, form: Form, name: str) -> str:
+    """layer_norm and rms_norm: gamma, beta and the output scale in one multiplier per channel.
+
+    A value needed in both forms is normalised once, in the wide form, and requantized.
+    """
+    if form == "narrow" and context.both_forms(node.output):
+        return _from_wide(context, request, node, name)
+    x = request(context, node.inputs[0], "wide")
+    source, target = context.affine(node.inputs[0], "wide"), context.affine(node.output, form)
+    gamma = context.vector(node.inputs[1])
+    beta = context.vector(node.inputs[2]) if len(node.inputs) > 2 else np.zeros_like(gamma)
+    channels = len(gamma)
+    eps = float(node.attrs["eps"]) * channels**2 / source.scale**2
+    ratio = gamma / target.scale / 2**12
+    shift = shift_for(ratio)
+    return context.emit(
+        node.op,
+        (
+            x,
+            context.constant(f"{name}.gain", multipliers(ratio, shift)),
+            context.constant(
+                f"{name}.offset", offsets(target.zero_point, shift, beta / target.scale)
+            ),
+        ),
+        node.name,
+        name,
+        channels=channels,
+        eps=int(min(max(round(eps), 1), 2**60)),
+        shift=shift,
+        dtype=target.dtype,
+    )
+
+
+def _from_wide(context: Context, request: Request, node: Node, name: str) -> str:
+    """The narrow form of a value that exists in the wide form too."""
+    wide = request(context, node.output, "wide")
+    source = context.affine(node.output, "wide")
+    target = context.affine(node.output, "narrow")
+    return context.requantize(wide, source.scale, source.zero_point, target, node.name, name)
+
+
+def lower_add(context: Context, request: Request, node: Node, form: Form, name: str) -> str:
+    """Residual and position adds: both branches in one rounding.
+
+    A branch that is a linear layer used nowhere else enters as raw accumulators.
+    """
+    if form == "narrow" and context.both_forms(node.output):
+        return _from_wide(context, request, node, name)
+    target = context.affine(node.output, form)
+    left, left_scale = _branch(context, request, node.inputs[0])
+    right, right_scale = _branch(context, request, node.inputs[1])
+    ratios = left_scale / target.scale, right_scale / target.scale
+    shift = shift_for(*ratios)
+    return context.emit(
+        "add",
+        (
+            left,
+            right,
+            context.constant(f"{name}.multiplier_a", multipliers(ratios[0], shift)),
+            context.constant(f"{name}.multiplier_b", multipliers(ratios[1], shift)),
+            context.constant(f"{name}.offset", offsets(target.zero_point, shift)),
+        ),
+        node.name,
+        name,
+        shift=shift,
+        dtype=target.dtype,
+    )
+
+
+def _branch(context: Context, request: Request, value: str) -> tuple[str, FloatArray]:
+    """An operand of an add and its scale (zero point 0)."""
+    if value in context.source.constants:
+        array = context.vector(value)
+        affine = Affine(max(float(np.abs(array).max()), 1e-30) / 32767, 0, "int16")
+        integers = affine.quantize(array).astype(np.int16)
+        return context.constant(f"{value}.wide", integers), np.atleast_1d(affine.scale)
+    producer = context.producers.get(value)
+    if producer is not None and producer.op == "linear" and context.only_use(value):
+        sums = accumulate(context, request, producer)
+        return sums.value, sums.scale
+    return request(context, value, "wide"), np.atleast_1d(context.affine(value, "wide").scale)
+
+
+def lower_scale(context: Context, request: Request, node: Node, form: Form, name: str) -> str:
+    """Multiplication by a number: a requantize."""
+    source = context.affine(node.inputs[0], "wide")
+    factor = float(node.attrs["factor"]) * source.scale
+    x = request(context, node.inputs[0], "wide")
+    return context.requantize(x, factor, 0, context.affine(node.output, form), node.name, name)
+
+
+def lower_mean(context: Context, request: Request, node: Node, form: Form, name: str) -> str:
+    """Mean over a fixed axis: an integer sum, and the division inside the requantize."""
+    source = context.affine(node.inputs[0], "wide")
+    x = request(context, node.inputs[0], "wide")
+    axis = node.attrs["axis"]
+    axis = axis[0] if isinstance(axis, tuple) and len(axis) == 1 else axis
+    if not isinstance(axis, int):
+        raise CaptureError(f"mean of '{node.name}' over axes {axis}: one axis at a time is supported")
+    shape = context.shape(x)
+    axis %= len(shape)
+    count = shape[axis]
+    if not isinstance(count, int):
+        raise CaptureError(f"mean of '{node.name}' over symbolic dimension {count}")
+    total = context.emit("sum", (x,), node.name, f"{name}.sum", axis=axis)
+    target = context.affine(node.output, form)
+    mean = context.requantize(total, source.scale / count, 0, target, node.name, name)
+    if node.attrs.get("keepdims"):
+        return mean
+    kept = tuple(-1 if isinstance(d, str) else d for i, d in enumerate(shape) if i != axis)
+    return context.emit("reshape", (mean,), node.name, f"{name}.flat", shape=kept)
+
+
+def lower_embedding(context: Context, request: Request, node: Node, form: Form, name: str) -> str:
+    """int8 rows with one multiplier each, rescaled to the stream's integers."""
+    if form == "narrow" and context.both_forms(node.output):
+        return _from_wide(context, request, node, name)
+    rows = context.vector(node.inputs[0])
+    scale = np.maximum(np.abs(rows).max(axis=1), 1e-12) / 127
+    target = context.affine(node.output, form)
+    if target.zero_point:
+        raise CaptureError(f"embedding '{node.name}' needs a wide form")
+    ratio = scale / target.scale
+    shift = min(shift_for(ratio), LARGEST_SHIFT)
+    values = np.floor(rows / scale[:, None] + 0.5).clip(-127, 127).astype(np.int8)
+    multiplier = multipliers(ratio, shift)
+    full = np.ascontiguousarray(np.broadcast_to(multiplier, len(rows)))
+    return context.emit(
+        "embedding",
+        (
+            node.inputs[1],
+            context.constant(node.inputs[0], values),
+            context.constant(f"{node.inputs[0]}.multiplier", full),
+        ),
+        node.name,
+        name,
+        shift=shift,
+        dtype=target.dtype,
+    )
+
+
+def lower_positions(context: Context, request: Request, node: Node, form: Form, name: str) -> str:
+    """The leading rows of a position table, stored in the stream's integers."""
+    target = context.affine(node.output, form)
+    table = target.quantize(context.vector(node.inputs[1]))
+    constant = context.constant(f"{node.inputs[1]}.{form}", table.astype(target.storage))
+    return context.emit("positions", (node.inputs[0], constant), node.name, name)
+
+
+RULES: dict[str, Rule] = {
+    "linear": lower_linear,
+    "conv2d": lower_conv2d,
+    "layer_norm": lower_norm,
+    "rms_norm": lower_norm,
+    "attention": lower_attention,
+    "gelu": lower_unary,
+    "relu": lower_relu,
+    "tanh": lower_unary,
+    "sigmoid": lower_unary,
+    "silu": lower_unary,
+    "add": lower_add,
+    "scale": lower_scale,
+    "mean": lower_mean,
+    "reshape": lower_reshape,
+    "transpose": lower_transpose,
+    "slice": lower_slice,
+    "concat": lower_concat,
+    "expand": lower_expand,
+    "embedding": lower_embedding,
+    "positions": lower_positions,
+}

@@ -1,0 +1,67 @@
+"""Element-wise functions: exactly rounded tables of the 256 values an 8-bit input can have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from typing import Any
+
+from intformer.ir.graph import Node
+from intformer.quantize.groups import Form
+from intformer.quantize.lowering.context import Context
+from intformer.quantize.lowering.linear import accumulate
+from intformer.quantize.params import Affine, FloatArray
+
+Request = Callable[[Context, str, Form], str]
+
+
+def lower_unary(context: Context, request: Request, node: Node, form: Form, name: str) -> str:
+    """A table lookup from the 8-bit form of the input straight to the form asked for."""
+    x = request(context, node.inputs[0], "narrow")
+    source, target = context.affine(node.inputs[0], "narrow"), context.affine(node.output, form)
+    entries = table_entries(node, source, target)
+    return context.emit(
+        "table", (x, context.constant(f"{name}.table", entries)), node.name, name
+    )
+
+
+def table_entries(node: Node, source: Affine, target: Affine) -> NDArray[Any]:
+    """The 256 results of the function, rounded to the target's integers."""
+    real = apply(node, source.dequantize(np.arange(256)))
+    return target.quantize(real).astype(target.storage)
+
+
+def lower_relu(context: Context, request: Request, node: Node, form: Form, name: str) -> str:
+    """After a linear layer or convolution a ReLU is the lower clip of its requantize."""
+    producer = context.producers.get(node.inputs[0])
+    target = context.affine(node.output, form)
+    fusable = producer is not None and producer.op in ("linear", "conv2d")
+    if form == "narrow" and target.zero_point == 0 and fusable and context.only_use(node.inputs[0]):
+        assert producer is not None
+        sums = accumulate(context, request, producer)
+        if producer.op == "conv2d":
+            context.channels_last.add(node.output)
+        return context.requantize(sums.value, sums.scale, 0, target, node.name, name)
+    if node.inputs[0] in context.channels_last:
+        context.channels_last.add(node.output)
+    return lower_unary(context, request, node, form, name)
+
+
+def apply(node: Node, x: FloatArray) -> FloatArray:
+    """The function itself, in float64."""
+    if node.op == "gelu":
+        if node.attrs.get("approximate", "none") == "tanh":
+            inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+            return 0.5 * x * (1 + np.tanh(inner))
+        half = torch.erf(torch.from_numpy(x / math.sqrt(2))).numpy()
+        return np.asarray(0.5 * x * (1 + half))
+    if node.op == "relu":
+        return np.maximum(x, 0)
+    if node.op == "tanh":
+        return np.tanh(x)
+    sigmoid = 0.5 * (1 + np.tanh(0.5 * x))
+    return sigmoid if node.op == "sigmoid" else x * sigmoid

@@ -1,0 +1,170 @@
+"""Recipes: everything a user may choose about quantization, as data (TOML or JSON)."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from intformer.errors import RecipeError
+
+OBSERVERS = ("mse", "minmax", "percentile")
+
+
+@dataclass(frozen=True)
+class Override:
+    """Settings for the layers whose name matches a regular expression.
+
+    ``activation_bits = 16`` keeps the input of a linear layer at 16 bits (the way to "exclude" a layer;
+    nothing is ever left in floating point).
+    """
+
+    activation_bits: Literal[4, 6, 8, 16] | None = None
+    weight_bits: Literal[4, 6, 8] | None = None
+    observer: Literal["mse", "minmax", "percentile"] | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a float graph becomes integers.
+
+    Attributes:
+        name: for humans.
+        activation_bits: width of linear, attention and table inputs.
+        weight_bits: width of weights (per output channel).
+        residual_bits: 16, or 8 to see what that costs.
+        observer: range estimation of 8-bit activations.
+        percentile: share of values inside the range, for ``observer = "percentile"``.
+        rounding: ``"gptq"`` (error-compensating) or ``"nearest"``.
+        bias_correction: keep each layer's mean output.
+        equalize: exact rescalings of the float graph before integers are chosen (normalisation
+            outputs, keys, values).
+        smoothing: share of a channel's range that moves from activations into weights, 0 to 1.
+        residual_margin: head room of the wide stream over the calibrated maximum.
+        overrides: regular expression on layer names -> settings; the last match wins.
+    """
+
+    name: str = "intformer"
+    activation_bits: Literal[4, 6, 8] = 8
+    weight_bits: Literal[4, 6, 8] = 8
+    residual_bits: Literal[8, 16] = 16
+    observer: Literal["mse", "minmax", "percentile"] = "mse"
+    percentile: float = 99.99
+    rounding: Literal["gptq", "nearest"] = "gptq"
+    bias_correction: bool = True
+    equalize: bool = True
+    smoothing: float = 0.7
+    residual_margin: float = 1.25
+    overrides: dict[str, Override] = field(default_factory=dict)
+
+    def for_layer(self, name: str, setting: str) -> Any:
+        """``setting`` for the layer ``name``: the last matching override, else the recipe's own."""
+        value = getattr(self, setting)
+        for pattern, override in self.overrides.items():
+            chosen = getattr(override, setting, None)
+            if chosen is not None and re.search(pattern, name):
+                value = chosen
+        return value
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+
+RECIPES = {
+    "intformer": Recipe(),
+    "naive": Recipe(
+        name="naive",
+        residual_bits=8,
+        observer="minmax",
+        rounding="nearest",
+        bias_correction=False,
+        equalize=False,
+        residual_margin=1.0,
+    ),
+}
+"""Recipes by name. ``naive`` is what a straightforward 8-bit quantizer does, for comparison."""
+
+
+def load_recipe(source: str | Path | dict[str, Any] | Recipe) -> Recipe:
+    """A recipe from its name, a ``.toml`` or ``.json`` file, a dictionary, or itself.
+
+    A file or dictionary may start from a named recipe with ``base = "intformer"``.
+
+    Raises:
+        RecipeError: unknown name or key, wrong type or value, unreadable file.
+    """
+    if isinstance(source, Recipe):
+        return source
+    if isinstance(source, dict):
+        return _from_dict(source, "recipe")
+    if str(source) in RECIPES:
+        return RECIPES[str(source)]
+    path = Path(source)
+    if path.suffix not in (".toml", ".json"):
+        known = ", ".join(RECIPES)
+        raise RecipeError(f"unknown recipe '{source}': use {known}, or a .toml or .json file")
+    return _from_dict(_read(path), str(path))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text()
+        data = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"cannot read recipe {path}: {error}") from None
+    if not isinstance(data, dict):
+        raise RecipeError(f"recipe {path} must be a table of settings")
+    return data
+
+
+def _from_dict(data: dict[str, Any], where: str) -> Recipe:
+    data = dict(data)
+    base = data.pop("base", "intformer")
+    if base not in RECIPES:
+        raise RecipeError(f"{where}: unknown base '{base}'; known: {', '.join(RECIPES)}")
+    overrides = data.pop("overrides", {})
+    settings = _checked(Recipe, data, where)
+    if not isinstance(overrides, dict):
+        raise RecipeError(f"{where}: overrides must map layer patterns to settings")
+    settings["overrides"] = {k: _override(k, v, where) for k, v in overrides.items()}
+    return dataclasses.replace(RECIPES[base], **settings)
+
+
+def _override(pattern: str, data: Any, where: str) -> Override:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise RecipeError(f"{where}: override '{pattern}' is no regular expression: {error}") from None
+    if not isinstance(data, dict):
+        raise RecipeError(f"{where}: override '{pattern}' must be a table of settings")
+    return Override(**_checked(Override, data, f"{where}: override '{pattern}'"))
+
+
+def _checked(kind: type, data: dict[str, Any], where: str) -> dict[str, Any]:
+    hints = get_type_hints(kind)
+    for key, value in data.items():
+        if key not in hints:
+            raise RecipeError(f"{where}: unknown key '{key}'; known: {', '.join(sorted(hints))}")
+        if not _fits(value, hints[key]):
+            raise RecipeError(f"{where}: {key} = {value!r} is not allowed; {_allowed(hints[key])}")
+    return dict(data)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if get_origin(hint) is Literal:
+        return value in get_args(hint) and not isinstance(value, bool)
+    if get_args(hint):
+        return any(_fits(value, option) for option in get_args(hint) if option is not type(None))
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _allowed(hint: Any) -> str:
+    options = [hint, *get_args(hint)]
+    values = [v for option in options if get_origin(option) is Literal for v in get_args(option)]
+    return f"use one of {values}" if values else f"it must be a {getattr(hint, '__name__', hint)}"
