@@ -1,0 +1,143 @@
+"""Data for calibration and evaluation, opened from the DATA string of the command line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from intformer.errors import InputError
+from intformer.evaluate.framing import Framing, Pixels
+
+PHOTOGRAPHS = "photographs"
+"""The DATA string for crops of the photographs that come inside an installed package."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One decoded image; ``name`` says where it came from (file, row)."""
+
+    image: Image.Image
+    label: int | None
+    name: str
+
+
+class ImageData(Protocol):
+    """Images on disk, decoded one at a time.
+
+    Attributes:
+        name: for messages.
+        labelled: whether every sample has a label.
+        classes: label -> class name, where known.
+    """
+
+    name: str
+    labelled: bool
+    classes: list[str] | None
+
+    def __len__(self) -> int: ...
+
+    def read(self, rows: Sequence[int] | None = None) -> Iterator[Sample]:
+        """The samples with these ascending row numbers, or all."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Framed images: ``pixels`` uint8 [B, H, W, 3], ``labels`` int64 [B] or None."""
+
+    pixels: Pixels
+    labels: NDArray[np.int64] | None
+    names: list[str]
+
+
+def open_images(data: str | Path) -> ImageData:
+    """Open a Parquet file, an image folder or ``photographs``.
+
+    Raises:
+        InputError: missing, empty, of an unknown kind, or without the columns it needs.
+    """
+    if str(data) == PHOTOGRAPHS:
+        from intformer.evaluate.photographs import package_photos
+
+        return package_photos()
+    path = existing(data)
+    if path.is_dir():
+        from intformer.evaluate.folder import ImageFolder
+
+        return ImageFolder(path)
+    if path.suffix in (".parquet", ".pq"):
+        from intformer.evaluate.parquet import ParquetImages
+
+        return ParquetImages(path)
+    raise InputError(
+        f"{path}: not image data; give a folder of images, a .parquet file with an 'image' column, "
+        f"or the word {PHOTOGRAPHS}"
+    )
+
+
+def existing(data: str | Path) -> Path:
+    """``data`` as a path.
+
+    Raises:
+        InputError: nothing is there.
+    """
+    path = Path(data).expanduser()
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
+    return path
+
+
+def spread(total: int, count: int | None) -> list[int]:
+    """``count`` row numbers spread evenly over ``total`` rows (files are often sorted by class)."""
+    if count is None or count >= total:
+        return list(range(total))
+    return [i * total // count for i in range(count)]
+
+
+def batches(
+    data: ImageData, framing: Framing, *, size: int = 64, limit: int | None = None
+) -> Iterator[Batch]:
+    """Stream framed images in batches; memory holds one batch.
+
+    ``limit`` images are spread evenly over the data.
+    """
+    held: list[tuple[Pixels, int | None, str]] = []
+    for sample in data.read(None if limit is None else spread(len(data), limit)):
+        held.append((framing.apply(sample.image), sample.label, sample.name))
+        if len(held) == size:
+            yield _batch(held)
+            held = []
+    if held:
+        yield _batch(held)
+
+
+def _batch(held: list[tuple[Pixels, int | None, str]]) -> Batch:
+    pixels, labels, names = zip(*held, strict=True)
+    known = None if None in labels else np.array(labels, dtype=np.int64)
+    return Batch(np.stack(pixels), known, list(names))
+
+
+def find_data(name: str) -> Path | None:
+    """A data file such as ``cifar10/test.parquet`` in the folders where tests and the demo look.
+
+    ``INTFORMER_DATA`` comes first, then ``../shared/data`` beside the checkout.
+    """
+    for folder in _data_folders():
+        if (folder / name).exists():
+            return folder / name
+    return None
+
+
+def _data_folders() -> Iterator[Path]:
+    if chosen := os.environ.get("INTFORMER_DATA"):
+        yield Path(chosen).expanduser()
+    here = Path.cwd()
+    for root in (here, *here.parents, *Path(__file__).resolve().parents):
+        if (root / "pyproject.toml").exists():
+            yield root.parent / "shared" / "data"
