@@ -28,7 +28,7 @@ from torch.fx import Node as FxNode
 
 from intformer.errors import CaptureError
 from intformer.frontend import aten, shapes
-from intformer.frontend.masks import is_key_mask
+from intformer.frontend.derived import write_mask, write_sized
 from intformer.ir.graph import Array, Dim, Graph, Shape
 
 
@@ -237,41 +237,18 @@ class Trace:
         return names[0] if len(names) == 1 else node.name
 
     def _sized(self, node: FxNode, shape: Shape) -> str:
-        if not node.meta["val"].dtype.is_floating_point:
-            raise CaptureError(f"{_module_path(node)}: {node.target} makes integers from sizes")
-        name = self._constant_name(node)
-        limits = {s: limit for s, limit in self.writer.graph.limits.items() if s != "N"}
-        value = self._evaluate(node, self._sample(limits))
-        if "S" not in shape:
-            return self._broadcast(name, value, shape)
-        self._require_prefix(node, value)
-        table = value[0]
-        if bool((table == table[:1]).all()):
-            return self.writer.constant(name, _array(value[:, :1]))
-        ids = next(x for x, t in self.writer.graph.inputs.items() if t.shape[1:] == ("S",))
-        return self.writer.emit(
-            "positions", ids, self.writer.constant(name, _array(table)), path=_module_path(node)
+        self.writer.path = _module_path(node)
+        return write_sized(
+            self.writer,
+            self._constant_name(node),
+            shape,
+            lambda sizes: _array(self._evaluate(node, self._sample(sizes))),
         )
-
-    def _broadcast(self, name: str, value: Tensor, shape: Shape) -> str:
-        if shape.index("N") != 0 or shape.count("N") > 1:
-            raise CaptureError(f"{name}: a constant repeated to {list(shape)}; the batch is axis 0")
-        return self.writer.emit("expand", self.writer.constant(name, _array(value)), axis=0)
-
-    def _require_prefix(self, node: FxNode, full: Tensor) -> None:
-        """Check that a smaller sequence sees the first rows, whatever the batch."""
-        for n, s in ((1, 2), (3, 7)):
-            part = self._evaluate(node, self._sample({"N": n, "S": s}))
-            if full.dim() != 3 or not torch.equal(part, full[:, :s].expand_as(part)):
-                raise CaptureError(
-                    f"{_module_path(node)}: {node.target} depends on the sequence length in a way "
-                    "that is not a position table"
-                )
 
     def _mask(self, node: FxNode) -> str:
         inputs = self.kinds[node].inputs
-        path = _module_path(node)
         if len(inputs) != 1:
+            path = _module_path(node)
             raise CaptureError(f"{path}: {node.target} mixes the inputs {sorted(inputs)}")
         (name,) = inputs
 
@@ -280,15 +257,7 @@ class Trace:
             samples = {**self._sample({"N": n, "S": s}), name: torch.from_numpy(mask)}
             return _array(self._evaluate(node, samples))
 
-        if self._shape_of(name) != ("N", "S") or not is_key_mask(evaluate):
-            raise CaptureError(
-                f"{path}: {node.target} makes something other than a key-padding mask from "
-                f"{name!r}; only masks that drop keys (1 keeps, 0 drops) are supported"
-            )
-        return self.writer.emit("key_mask", name, path=path)
-
-    def _shape_of(self, name: str) -> Shape:
-        return self.writer.graph.types[name].shape
+        return write_mask(self.writer, name, evaluate)
 
 
 _RENAMED = {"self": "input", "x": "input"}
