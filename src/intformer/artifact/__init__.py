@@ -1,0 +1,6 @@
+"""Saved programs: one .onnx file of standard integer operators."""
+
+from intformer.artifact.golden import check_golden
+from intformer.artifact.save import save, to_onnx
+
+__all__ = ["check_golden", "save", "to_onnx"]

@@ -1,0 +1,100 @@
+"""The two forms of a saved program: calls of functions, or everything inlined."""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import FunctionProto, NodeProto, TensorProto, ValueInfoProto, helper
+
+from intformer.artifact import schema
+from intformer.artifact.functions import function, name_result, numbered
+from intformer.artifact.names import function_name
+from intformer.artifact.onnx_primitives import Emitter, OnnxPrimitives, Value
+from intformer.ir.graph import Array, Graph, Node, TensorType
+from intformer.ir.operators import OPERATORS, evaluate
+
+Parts = tuple[list[NodeProto], list[TensorProto], list[FunctionProto]]
+"""Nodes, initializers and functions of a model."""
+
+
+def structured(graph: Graph, names: dict[str, str]) -> Parts:
+    """One call of a function per node of ``graph``; ``names`` maps values to names in the file."""
+    called = [function_name(node.op, node.attrs, len(node.inputs)) for node in graph]
+    nodes = [
+        _call(node, name, names, index)
+        for index, (node, name) in enumerate(zip(graph, called, strict=True))
+    ]
+    constants = [tensor(names[name], array) for name, array in graph.constants.items()]
+    arity = {name: len(node.inputs) for node, name in zip(graph, called, strict=True)}
+    return nodes, constants, [function(name, operands) for name, operands in arity.items()]
+
+
+def _call(node: Node, called: str, names: dict[str, str], index: int) -> NodeProto:
+    """A call named ``path#index``: the module path of the node, made unique."""
+    call = helper.make_node(
+        called,
+        [names[name] for name in node.inputs],
+        [names[node.output]],
+        name=f"{node.name}#{index}",
+        domain=schema.DOMAIN,
+    )
+    for key in OPERATORS[node.op].dynamic:
+        call.attribute.append(helper.make_attribute(key, node.attrs[key]))
+    return call
+
+
+class _Constants:
+    """Names for what a flat graph adds: constants that the arithmetic asks for, inner results."""
+
+    def __init__(self, taken: set[str]) -> None:
+        self.arrays: dict[str, Array] = {}
+        self._taken, self._number = taken, numbered("intformer/")
+
+    def fresh(self, hint: str) -> str:
+        name = self._number(hint)
+        while name in self._taken:
+            name = self._number(hint)
+        return name
+
+    def store(self, array: Array) -> str:
+        name = self.fresh("constant")
+        self.arrays[name] = array
+        return name
+
+
+def flat(graph: Graph, names: dict[str, str]) -> Parts:
+    """Operators of the default domain alone: numbers for attributes, int8 weights as uint8."""
+    added = _Constants(set(names.values()))
+    emitter = Emitter(added.fresh, added.store)
+    xp = OnnxPrimitives(emitter)
+    values = {
+        name: Value(emitter, names[name], kind.dtype, array=graph.constants.get(name))
+        for name, kind in graph.types.items()
+    }
+    nodes: list[NodeProto] = []
+    for node in graph:
+        emitter.nodes = []
+        result = evaluate(xp, node, [values[name] for name in node.inputs])
+        name_result(emitter, result, names[node.output])
+        for step in emitter.nodes:
+            step.name = f"{node.name}#{len(nodes)}"
+            nodes.append(step)
+    used = {name for node in nodes for name in node.input}
+    constants = {names[name]: array for name, array in graph.constants.items()} | added.arrays
+    return nodes, [tensor(n, a) for n, a in constants.items() if n in used], []
+
+
+def tensor(name: str, array: Array) -> TensorProto:
+    """An initializer holding ``array`` as little-endian bytes."""
+    dtype = str(array.dtype)
+    little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    return TensorProto(
+        name=name,
+        data_type=schema.ELEMENT_TYPES[dtype],
+        dims=array.shape,
+        raw_data=little.tobytes(),
+    )
+
+
+def value_info(name: str, kind: TensorType) -> ValueInfoProto:
+    """The declaration of a value; symbolic dimensions keep their names."""
+    return helper.make_tensor_value_info(name, schema.ELEMENT_TYPES[kind.dtype], list(kind.shape))

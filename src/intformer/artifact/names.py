@@ -1,0 +1,106 @@
+"""Names of functions: an operator, its static attributes and, where it varies, its operands.
+
+``requantize_uint8``, ``attention_6_uint8_mask``, ``reshape_0xm1x192``, ``concat_1_of3``. A name and
+a number of operands determine a function's body, so a loader can generate the body it expects.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+from intformer.artifact import schema
+from intformer.errors import ArtifactError
+from intformer.ir.graph import Attribute
+from intformer.ir.operators import OPERATORS, Operator
+
+_NUMBER = re.compile(r"(0|m?[1-9][0-9]*)")
+_EMPTY = "none"
+
+
+def function_name(op: str, attrs: dict[str, Attribute], operands: int) -> str:
+    """Name of the function for ``op`` with the static attributes in ``attrs``.
+
+    Raises:
+        ArtifactError: a static attribute is beyond what the format allows.
+    """
+    spec = OPERATORS[op]
+    static = {key: attrs[key] for key in spec.static}
+    _check_static(op, static, operands)
+    tokens = [op, *(_spell(value) for value in static.values())]
+    return "_".join(tokens + _operand_tokens(spec, operands))
+
+
+def parse_function_name(name: str, operands: int) -> tuple[str, dict[str, Attribute]]:
+    """Operator and static attributes behind ``name``, called with ``operands`` inputs.
+
+    Raises:
+        ArtifactError: it is not the name of any function of this format.
+    """
+    unknown = ArtifactError(
+        f"function '{name[:80]}' with {operands} inputs is unknown; "
+        f"known operators: {', '.join(sorted(OPERATORS))}"
+    )
+    matches = [op for op in OPERATORS if name == op or name.startswith(op + "_")]
+    if not matches or len(name) > schema.MAX_FUNCTION_NAME:
+        raise unknown
+    op = max(matches, key=len)
+    kinds = OPERATORS[op].static
+    tokens = name[len(op) + 1 :].split("_") if name != op else []
+    if len(tokens) < len(kinds):
+        raise unknown
+    try:
+        values = [_read(token, kind) for token, kind in zip(tokens, kinds.values(), strict=False)]
+    except ValueError:
+        raise unknown from None
+    static = dict(zip(kinds, values, strict=True))
+    if function_name(op, static, operands) != name:
+        raise unknown
+    return op, static
+
+
+def _operand_tokens(spec: Operator, operands: int) -> list[str]:
+    """What tells variants with different operands apart."""
+    if spec.operands[-1].variadic:
+        return [f"of{operands}"]
+    return [operand.name for operand in spec.operands[:operands] if operand.optional]
+
+
+def _spell(value: Attribute) -> str:
+    if isinstance(value, tuple):
+        return "x".join(_spell(v) for v in value) or _EMPTY
+    if isinstance(value, int):
+        return f"m{-value}" if value < 0 else str(value)
+    return str(value)
+
+
+def _read(token: str, kind: type) -> Attribute:
+    if kind is str:
+        return token
+    if kind is tuple:
+        return () if token == _EMPTY else tuple(_integer(part) for part in token.split("x"))
+    return _integer(token)
+
+
+def _integer(token: str) -> int:
+    if not _NUMBER.fullmatch(token):
+        raise ValueError(token)
+    return int(token.replace("m", "-"))
+
+
+def _check_static(op: str, static: dict[str, Attribute], operands: int) -> None:
+    for key, value in static.items():
+        numbers = value if isinstance(value, tuple) else (value,)
+        if len(numbers) > schema.MAX_RANK:
+            raise ArtifactError(
+                f"{op}: {key} has {len(numbers)} entries, at most {schema.MAX_RANK}"
+            )
+        if any(isinstance(v, int) and abs(v) > schema.MAX_STATIC for v in numbers):
+            raise ArtifactError(f"{op}: {key} = {value} is beyond 2^31")
+    kernel = static.get("kernel", ())
+    if isinstance(kernel, tuple) and abs(math.prod(kernel)) > schema.MAX_WINDOWS:
+        raise ArtifactError(
+            f"{op}: a kernel of {kernel} has more than {schema.MAX_WINDOWS} positions"
+        )
+    if operands > schema.MAX_OPERANDS:
+        raise ArtifactError(f"{op}: {operands} inputs, at most {schema.MAX_OPERANDS}")

@@ -1,0 +1,75 @@
+"""The numbers of artifact format 1: versions, element types, metadata keys and limits."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+import numpy as np
+from onnx import TensorProto
+
+FORMAT = "1"
+"""Version of the file format; function bodies are part of it (docs/artifact.md)."""
+
+IR_VERSION = 8
+OPSET = 18
+DOMAIN = "intformer"
+DOMAIN_VERSION = 1
+PRODUCER = "intformer"
+
+ELEMENT_TYPES: dict[str, int] = {
+    "bool": TensorProto.BOOL,
+    "uint8": TensorProto.UINT8,
+    "int8": TensorProto.INT8,
+    "int16": TensorProto.INT16,
+    "int32": TensorProto.INT32,
+    "int64": TensorProto.INT64,
+}
+"""Every element type of an artifact: dtype -> number in ONNX. There is no float among them."""
+
+DTYPES: dict[int, str] = {number: dtype for dtype, number in ELEMENT_TYPES.items()}
+
+KEY_FORMAT = "intformer.format"
+KEY_FORM = "intformer.form"
+KEY_LIMITS = "intformer.limits"
+KEY_RANGES = "intformer.input_ranges"
+KEY_NAMES = "intformer.value_names"
+KEY_GOLDEN = "intformer.golden"
+RESERVED = (KEY_FORMAT, KEY_FORM, KEY_LIMITS, KEY_RANGES, KEY_NAMES)
+"""Keys that the loader turns into fields of the graph; all others are the graph's own metadata."""
+
+MAX_FILE_BYTES = 2**31 - 1
+"""The limit of the protocol buffers format."""
+
+MAX_FIELDS = 2_000_000
+"""Most protocol buffer fields in a file, so that parsing it cannot multiply its size."""
+
+MAX_NODES = 100_000
+MAX_NAME = 1024
+"""Longest name of a value, in characters."""
+
+MAX_FUNCTION_NAME = 256
+MAX_OPERANDS = 1024
+MAX_WINDOWS = 4096
+"""Largest kernel area of ``patches``: each position is a node of the function body."""
+
+MAX_STATIC = 2**31
+MAX_RANK = 8
+MAX_CHANNELS = 2**22
+"""Largest last dimension of a constant; range proofs keep one bound for each channel."""
+
+MAX_METADATA_ENTRIES = 256
+MAX_METADATA_BYTES = 2**23
+"""All metadata together."""
+
+
+def producer_version() -> str:
+    """Version of the installed package, or 0 where it runs from a bare source tree."""
+    try:
+        return metadata.version("intformer")
+    except metadata.PackageNotFoundError:
+        return "0"
+
+
+def item_size(dtype: str) -> int:
+    """Bytes of one element."""
+    return np.dtype(dtype).itemsize
