@@ -168,7 +168,7 @@ class IntervalPrimitives:
         if isinstance(dim, int):
             return dim
         if dim not in self.limits:
-            raise VerifyError(f"a sum over dimension {dim} needs a limit for it")
+            raise VerifyError(f"dimension {dim} needs a limit: nothing bounds sums over it")
         return self.limits[dim]
 
     def cast(self, x: Interval, dtype: str) -> Interval:
@@ -217,7 +217,7 @@ class IntervalPrimitives:
         return Interval(x.dtype, shape, lowest, highest)
 
     def sum(self, x: Interval, axis: int) -> Interval:
-        axis %= len(x.shape)
+        axis = shapes.axis_of(x.shape, axis)
         shape = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
         if axis == len(x.shape) - 1 and np.size(x.low) > 1 and np.size(x.high) > 1:
             return Interval(x.dtype, shape, int(np.sum(x.low)), int(np.sum(x.high)))
@@ -227,13 +227,13 @@ class IntervalPrimitives:
         return Interval(x.dtype, shape, low, greater(high, bounds[1]))
 
     def max(self, x: Interval, axis: int) -> Interval:
-        axis %= len(x.shape)
+        axis = shapes.axis_of(x.shape, axis)
         _require_int32(x)
         shape = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
         return Interval("int32", shape, *x.flat(), origin=("max", x))
 
     def argmax(self, x: Interval, axis: int) -> Interval:
-        axis %= len(x.shape)
+        axis = shapes.axis_of(x.shape, axis)
         shape = (*x.shape[:axis], *x.shape[axis + 1 :])
         return Interval("int64", shape, 0, self.size(x.shape[axis]) - 1)
 

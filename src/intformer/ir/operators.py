@@ -7,7 +7,7 @@ artifact; ``dynamic`` attributes are single integers within stated bounds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,7 +53,7 @@ class Operator:
     name: str
     function: Callable[..., Any]
     operands: tuple[Operand, ...]
-    static: dict[str, type] = field(default_factory=dict)
+    static: Mapping[str, type] = field(default_factory=dict)
     dynamic: dict[str, tuple[int, int]] = field(default_factory=dict)
     constraint: Constraint = _unconstrained
 

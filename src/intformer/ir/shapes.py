@@ -9,6 +9,18 @@ from intformer.errors import VerifyError
 from intformer.ir.graph import Dim, Shape
 
 
+def text(shape: Shape) -> str:
+    """``[N, 197, 64]``: a shape as messages print it."""
+    return "[" + ", ".join(str(d) for d in shape) + "]"
+
+
+def axis_of(shape: Shape, axis: int) -> int:
+    """``axis`` counted from the front; raises where ``shape`` has no such axis."""
+    if not -len(shape) <= axis < len(shape):
+        raise VerifyError(f"axis {axis} is outside {text(shape)}")
+    return axis % len(shape)
+
+
 def broadcast(a: Shape, b: Shape) -> Shape:
     """The NumPy broadcast of two shapes; a symbol equals itself only."""
     rank = max(len(a), len(b))
@@ -59,8 +71,10 @@ def _product(shape: Shape) -> tuple[int, Counter[str]]:
 
 def sliced(shape: Shape, axis: int, start: int, stop: int, step: int) -> Shape:
     """Shape of x[start:stop:step] along ``axis``; indices count from 0, the axis must be fixed."""
-    axis %= len(shape)
+    axis = axis_of(shape, axis)
     size = shape[axis]
+    if step < 1:
+        raise VerifyError(f"slice step {step} must be positive")
     if not isinstance(size, int):
         if (start, stop, step) == (0, 1, 1):
             return (*shape[:axis], 1, *shape[axis + 1 :])
@@ -73,11 +87,11 @@ def sliced(shape: Shape, axis: int, start: int, stop: int, step: int) -> Shape:
 def concat(parts: list[Shape], axis: int) -> Shape:
     """Shape of a concatenation along a fixed ``axis``."""
     first = parts[0]
-    axis %= len(first)
+    axis = axis_of(first, axis)
     total = 0
     for part in parts:
-        size = part[axis]
-        if len(part) != len(first) or not isinstance(size, int):
+        size = part[axis] if len(part) == len(first) else None
+        if not isinstance(size, int):
             raise VerifyError(f"concat of {parts} along axis {axis} is not defined")
         if part[:axis] + part[axis + 1 :] != first[:axis] + first[axis + 1 :]:
             raise VerifyError(f"concat of {parts}: the other dimensions differ")

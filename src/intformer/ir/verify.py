@@ -30,7 +30,9 @@ class Proof:
     @property
     def accumulator_bits(self) -> int:
         """Bits of the widest value between operators, sign included."""
-        return max(max(low.bit_length(), high.bit_length()) + 1 for low, high in self.ranges.values())
+        return max(
+            max(low.bit_length(), high.bit_length()) + 1 for low, high in self.ranges.values()
+        )
 
 
 def verify(graph: Graph) -> Proof:
@@ -46,14 +48,25 @@ def verify(graph: Graph) -> Proof:
     """
     if graph.stage != "integer":
         raise VerifyError(f"stage is '{graph.stage}': only integer programs can be verified")
+    _check_limits(graph.limits)
     xp = IntervalPrimitives(graph.limits)
     values = _sources(graph)
     for node in graph:
-        if node.outputs[0] in values:
-            raise VerifyError(f"value '{node.outputs[0]}' is defined twice")
+        if len(node.outputs) != 1:
+            raise VerifyError(
+                f"{node.op} at '{node.name}': has {len(node.outputs)} outputs, needs 1"
+            )
+        if node.output in values:
+            raise VerifyError(f"value '{node.output}' is defined twice")
         values[node.output] = _check_node(graph, xp, node, values)
     _check_outputs(graph, values)
     return Proof({name: value.flat() for name, value in values.items()})
+
+
+def _check_limits(limits: dict[str, int]) -> None:
+    for symbol, limit in limits.items():
+        if type(limit) is not int or limit < 1:
+            raise VerifyError(f"dimension {symbol}: limit {limit!r} must be a positive integer")
 
 
 def _sources(graph: Graph) -> dict[str, Interval]:
@@ -64,11 +77,19 @@ def _sources(graph: Graph) -> dict[str, Interval]:
         if array.size == 0:
             raise VerifyError(f"constant '{name}' is empty")
         values[name] = Interval.constant(array)
+        _check_declared(graph, name, TensorType(str(array.dtype), tuple(array.shape)))
     for name, kind in graph.inputs.items():
         if name in values:
             raise VerifyError(f"value '{name}' is both an input and a constant")
         values[name] = _input_interval(graph, name, kind)
+        _check_declared(graph, name, kind)
     return values
+
+
+def _check_declared(graph: Graph, name: str, actual: TensorType) -> None:
+    declared = graph.types.get(name)
+    if declared != actual:
+        raise VerifyError(f"value '{name}' is declared as {declared}, but it is {actual}")
 
 
 def _input_interval(graph: Graph, name: str, kind: TensorType) -> Interval:
@@ -96,18 +117,19 @@ def _check_node(
 ) -> Interval:
     where = f"{node.op} at '{node.name or node.outputs[0]}'"
     spec = specification(node)
-    if len(node.outputs) != 1:
-        raise VerifyError(f"{where}: must have one output, has {len(node.outputs)}")
     for name in node.inputs:
         if name not in values:
-            raise VerifyError(f"{where}: value '{name}' is used before it is defined (or in a cycle)")
+            raise VerifyError(
+                f"{where}: value '{name}' is used before it is defined (or in a cycle)"
+            )
     operands = [values[name] for name in node.inputs]
     _check_operands(where, spec.operands, node, operands)
     try:
+        spec.constraint(node.attrs, [operand.shape for operand in operands])
         result = evaluate(xp, node, operands)
     except VerifyError as error:
         raise VerifyError(f"{where}: {error}") from None
-    except (ValueError, IndexError, TypeError, ZeroDivisionError) as error:
+    except (ValueError, IndexError, TypeError, ArithmeticError) as error:
         raise VerifyError(f"{where}: operands or attributes do not fit: {error}") from None
     assert isinstance(result, Interval)
     declared = graph.types.get(node.output)

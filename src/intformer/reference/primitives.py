@@ -63,7 +63,8 @@ class NumpyPrimitives:
         left = a.astype(np.int16) - np.int16(a_zero)
         right = b.astype(np.int16) - np.int16(b_zero)
         kind = np.float32 if _product_bound(left, right) < 2**24 else np.float64
-        return np.matmul(left.astype(kind), right.astype(kind)).astype(np.int32)
+        product: Array = np.matmul(left.astype(kind), right.astype(kind)).astype(np.int32)
+        return product
 
     def reshape(self, x: Array, shape: tuple[int, ...]) -> Array:
         return x.reshape([x.shape[i] if d == 0 else d for i, d in enumerate(shape)])
