@@ -1,0 +1,90 @@
+// Python bindings of the native runtime.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <tuple>
+
+#include "../executor/program.h"
+#include "../kernels/registry.h"
+
+namespace nb = nanobind;
+
+namespace intformer {
+namespace {
+
+using Input = nb::ndarray<nb::ro, nb::device::cpu, nb::c_contig>;
+using Output = nb::ndarray<nb::device::cpu, nb::c_contig>;
+using StepText = std::tuple<std::string, std::vector<int32_t>, std::vector<int64_t>>;
+using SlotText = std::tuple<int64_t, int64_t, int64_t>;
+
+std::vector<std::byte*> pointers_to(const std::vector<Input>& arrays) {
+  std::vector<std::byte*> pointers;
+  for (const Input& array : arrays) {
+    pointers.push_back(static_cast<std::byte*>(const_cast<void*>(array.data())));
+  }
+  return pointers;
+}
+
+// A program together with the arrays its constants live in.
+class BoundProgram {
+ public:
+  BoundProgram(const std::vector<StepText>& steps, const std::vector<SlotText>& slots,
+               std::vector<Input> constants, int64_t arena_bytes)
+      : constants_(std::move(constants)),
+        program_(decode(steps), decode(slots), pointers_to(constants_), arena_bytes) {}
+
+  void run(Engine& engine, const std::vector<Input>& inputs, const std::vector<Output>& outputs) {
+    const auto in = pointers_to(inputs);
+    std::vector<std::byte*> out;
+    for (const Output& array : outputs) out.push_back(static_cast<std::byte*>(array.data()));
+    nb::gil_scoped_release release;
+    program_.run(engine, in, out);
+  }
+
+  int64_t scratch_bytes() const { return program_.scratch_bytes(); }
+
+ private:
+  static std::vector<Step> decode(const std::vector<StepText>& steps) {
+    std::vector<Step> result;
+    for (const auto& [name, slots, numbers] : steps) {
+      result.push_back({&operation(name), slots, numbers});
+    }
+    return result;
+  }
+
+  static std::vector<Slot> decode(const std::vector<SlotText>& slots) {
+    std::vector<Slot> result;
+    for (const auto& [kind, base, offset] : slots) {
+      result.push_back({static_cast<Slot::Kind>(kind), base, offset});
+    }
+    return result;
+  }
+
+  std::vector<Input> constants_;
+  Program program_;
+};
+
+}  // namespace
+}  // namespace intformer
+
+NB_MODULE(_native, m) {
+  using namespace intformer;
+  m.doc() = "Native integer kernels and executor.";
+  m.def("level", [] { return std::string(kernels().name); });
+  m.def("lanes", [] { return kernels().lanes; });
+  m.def("levels", &available_levels);
+  m.def("features", &cpu_features);
+  m.def("attention_packed_bytes",
+        [](int64_t keys, int64_t size) { return kernels().attention_packed_bytes(keys, size); });
+  nb::class_<Engine>(m, "Engine")
+      .def(nb::init<int>(), nb::arg("threads"))
+      .def_prop_ro("threads", &Engine::threads);
+  nb::class_<BoundProgram>(m, "Program")
+      .def(nb::init<const std::vector<StepText>&, const std::vector<SlotText>&, std::vector<Input>,
+                    int64_t>())
+      .def("run", &BoundProgram::run)
+      .def_prop_ro("scratch_bytes", &BoundProgram::scratch_bytes);
+}

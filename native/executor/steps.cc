@@ -1,0 +1,328 @@
+#include "steps.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "../kernels/layout/layout.h"
+#include "../kernels/registry.h"
+
+namespace intformer {
+namespace {
+
+// Reads the numbers and slots of a step in order.
+class Reader {
+ public:
+  explicit Reader(const Step& step, const Pointers* pointers = nullptr)
+      : step_(step), pointers_(pointers) {}
+
+  int64_t number() { return step_.numbers.at(next_number_++); }
+  int as_int() { return static_cast<int>(number()); }
+
+  template <class E>
+  E as() {
+    return static_cast<E>(number());
+  }
+
+  template <class T>
+  T* slot() {
+    const int32_t index = step_.slots.at(next_slot_++);
+    if (index < 0 || !pointers_) return nullptr;
+    return reinterpret_cast<T*>(pointers_->at(static_cast<size_t>(index)));
+  }
+
+ private:
+  const Step& step_;
+  const Pointers* pointers_;
+  size_t next_number_ = 0, next_slot_ = 0;
+};
+
+int64_t first_number(const Step& step) { return step.numbers.at(0); }
+
+int64_t blocks(int64_t size, int64_t block) { return (size + block - 1) / block; }
+
+Range block_at(int64_t index, int64_t block, int64_t size) {
+  return {index * block, std::min(size, (index + 1) * block)};
+}
+
+// --- gemm: numbers [block_rows, block_columns, m, n, k, form, a_type, a_stride, epilogue...]
+
+int64_t gemm_units(const Step& step) {
+  Reader r(step);
+  const int64_t rows = r.number(), columns = r.number(), m = r.number(), n = r.number();
+  return blocks(m, rows) * blocks(n, columns);
+}
+
+Epilogue read_epilogue(Reader& r) {
+  Epilogue e{};
+  e.finish = r.as<Finish>();
+  e.out_type = r.as<DType>();
+  e.out_stride = r.number();
+  e.shift = r.as_int();
+  e.residual_stride = r.number();
+  e.residual_rows = r.number();
+  e.table_type = r.as<DType>();
+  e.out = r.slot<void>();
+  e.bias = r.slot<const int32_t>();
+  e.multiplier = r.slot<const int32_t>();
+  e.offset = r.slot<const int64_t>();
+  e.residual = r.slot<const int16_t>();
+  e.residual_multiplier = r.slot<const int32_t>();
+  e.table = r.slot<const uint8_t>();
+  return e;
+}
+
+void gemm_run(const Step& step, const Pointers& pointers, Range units, std::byte* scratch) {
+  Reader r(step, &pointers);
+  const int64_t block_rows = r.number(), block_columns = r.number();
+  Gemm g{};
+  g.m = r.number();
+  g.n = r.number();
+  g.k = r.number();
+  g.form = r.as<Form>();
+  g.a_type = r.as<DType>();
+  g.a_stride = r.number();
+  g.a = r.slot<const void>();
+  g.b = r.slot<const void>();
+  g.epilogue = read_epilogue(r);
+  const int64_t across = blocks(g.n, block_columns);
+  for (int64_t u = units.begin; u < units.end; ++u) {
+    kernels().gemm(g, block_at(u / across, block_rows, g.m),
+                   block_at(u % across, block_columns, g.n), scratch);
+  }
+}
+
+int64_t gemm_scratch(const Step& step) { return kernels().gemm_scratch_bytes(step.numbers.at(0), step.numbers.at(4)); }
+
+// --- attention: numbers [block, batch, heads, queries, keys, size, strides..., constants...]
+
+Attention read_attention(const Step& step, const Pointers* pointers) {
+  Reader r(step, pointers);
+  r.number();
+  Attention a{};
+  for (int64_t* field : {&a.batch, &a.heads, &a.queries, &a.keys, &a.size, &a.q_stride, &a.k_stride,
+                         &a.v_stride, &a.q_batch, &a.k_batch, &a.v_batch}) {
+    *field = r.number();
+  }
+  for (int32_t* field : {&a.q_zero, &a.k_zero, &a.v_zero, &a.limit, &a.multiplier}) {
+    *field = r.as_int();
+  }
+  a.exp_shift = r.as_int();
+  a.gain = r.number();
+  a.offset = r.number();
+  a.shift = r.as_int();
+  a.out_type = r.as<DType>();
+  a.q = r.slot<const uint8_t>();
+  a.k = r.slot<const uint8_t>();
+  a.v = r.slot<const uint8_t>();
+  a.mask = r.slot<const uint8_t>();
+  a.out = r.slot<void>();
+  a.packed = r.slot<std::byte>();
+  return a;
+}
+
+int64_t attention_units(const Step& step) {
+  const Attention a = read_attention(step, nullptr);
+  return a.batch * a.heads * blocks(a.queries, first_number(step));
+}
+
+void attention_run(const Step& step, const Pointers& pointers, Range units, std::byte* scratch) {
+  const Attention a = read_attention(step, &pointers);
+  const int64_t block = first_number(step), per_head = blocks(a.queries, block);
+  for (int64_t u = units.begin; u < units.end; ++u) {
+    kernels().attention(a, u / per_head, block_at(u % per_head, block, a.queries), scratch);
+  }
+}
+
+int64_t attention_scratch(const Step& step) {
+  const Attention a = read_attention(step, nullptr);
+  return kernels().attention_scratch_bytes(a.keys, a.size);
+}
+
+int64_t pack_units(const Step& step) {
+  const Attention a = read_attention(step, nullptr);
+  return a.batch * a.heads;
+}
+
+void pack_run(const Step& step, const Pointers& pointers, Range units, std::byte*) {
+  const Attention a = read_attention(step, &pointers);
+  for (int64_t u = units.begin; u < units.end; ++u) kernels().pack_attention(a, u);
+}
+
+// --- norm: numbers [rows, channels, eps, shift, bits, reciprocal, centre, out_type]
+
+void norm_run(const Step& step, const Pointers& pointers, Range rows, std::byte*) {
+  Reader r(step, &pointers);
+  r.number();
+  Norm n{};
+  n.channels = r.number();
+  n.eps = r.number();
+  n.shift = r.as_int();
+  n.bits = r.as_int();
+  n.reciprocal = r.as_int();
+  n.centre = r.number() != 0;
+  n.out_type = r.as<DType>();
+  n.x = r.slot<const int16_t>();
+  n.gain = r.slot<const int32_t>();
+  n.offset = r.slot<const int64_t>();
+  n.out = r.slot<void>();
+  kernels().norm(n, rows);
+}
+
+// --- rescale: numbers [rows, columns, shift, a_type, b_type, out_type, rank, dims..., a.., b..]
+
+struct Walk {
+  int64_t rank, dims[kMaxRank], a[kMaxRank], b[kMaxRank];
+};
+
+Walk read_walk(Reader& r) {
+  Walk w{};
+  w.rank = r.number();
+  for (auto* field : {w.dims, w.a, w.b}) {
+    for (int64_t i = 0; i < w.rank; ++i) field[i] = r.number();
+  }
+  return w;
+}
+
+int64_t row_offset(const Walk& w, const int64_t* strides, int64_t row) {
+  int64_t offset = 0;
+  for (int64_t i = w.rank - 1; i >= 0; --i) {
+    offset += row % w.dims[i] * strides[i];
+    row /= w.dims[i];
+  }
+  return offset;
+}
+
+void rescale_run(const Step& step, const Pointers& pointers, Range rows, std::byte*) {
+  Reader r(step, &pointers);
+  r.number();
+  Rescale s{};
+  s.columns = r.number();
+  s.shift = r.as_int();
+  s.a_type = r.as<DType>();
+  s.b_type = r.as<DType>();
+  s.out_type = r.as<DType>();
+  const Walk walk = read_walk(r);
+  const auto* a = r.slot<const std::byte>();
+  const auto* b = r.slot<const std::byte>();
+  auto* out = r.slot<std::byte>();
+  s.a_multiplier = r.slot<const int32_t>();
+  s.b_multiplier = r.slot<const int32_t>();
+  s.offset = r.slot<const int64_t>();
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    const auto* b_row = b ? b + row_offset(walk, walk.b, row) * item_size(s.b_type) : nullptr;
+    kernels().rescale(s, a + row_offset(walk, walk.a, row) * item_size(s.a_type), b_row,
+                      out + row * s.columns * item_size(s.out_type));
+  }
+}
+
+// --- table: numbers [rows, columns, type]
+
+void table_run(const Step& step, const Pointers& pointers, Range rows, std::byte*) {
+  Reader r(step, &pointers);
+  r.number();
+  const int64_t columns = r.number();
+  const auto type = r.as<DType>();
+  const auto* x = r.slot<const uint8_t>();
+  const auto* entries = r.slot<const void>();
+  auto* out = r.slot<std::byte>();
+  kernels().table(x + rows.begin * columns, entries, type,
+                  out + rows.begin * columns * item_size(type), (rows.end - rows.begin) * columns);
+}
+
+// --- copy: numbers [outer, item, rank, dims..., in_strides..., out_strides...]
+
+void copy_run(const Step& step, const Pointers& pointers, Range outer, std::byte*) {
+  Reader r(step, &pointers);
+  r.number();
+  Copy c{};
+  c.item = r.number();
+  c.rank = r.as_int();
+  if (c.rank > kMaxRank) throw std::invalid_argument("copy of too high a rank");
+  for (auto* field : {c.dims, c.in_strides, c.out_strides}) {
+    for (int i = 0; i < c.rank; ++i) field[i] = r.number();
+  }
+  c.in = r.slot<const std::byte>();
+  c.out = r.slot<std::byte>();
+  copy(c, outer);
+}
+
+// --- patches: numbers [rows, height, width, channels, kernel, stride, padding, output]
+
+void patches_run(const Step& step, const Pointers& pointers, Range rows, std::byte*) {
+  Reader r(step, &pointers);
+  r.number();
+  Patches p{};
+  for (int64_t* field : {&p.height, &p.width, &p.channels, &p.kernel_h, &p.kernel_w, &p.stride_h,
+                         &p.stride_w, &p.pad_h, &p.pad_w, &p.out_h, &p.out_w}) {
+    *field = r.number();
+  }
+  p.x = r.slot<const uint8_t>();
+  p.pad = r.slot<const uint8_t>();
+  p.out = r.slot<uint8_t>();
+  patches(p, rows);
+}
+
+// --- embedding: numbers [tokens, channels, vocabulary, shift, ids_type, out_type]
+
+void embedding_run(const Step& step, const Pointers& pointers, Range tokens, std::byte*) {
+  Reader r(step, &pointers);
+  r.number();
+  Embedding e{};
+  e.channels = r.number();
+  e.vocabulary = r.number();
+  e.shift = r.as_int();
+  e.ids_type = r.as<DType>();
+  e.out_type = r.as<DType>();
+  e.ids = r.slot<const void>();
+  e.rows = r.slot<const int8_t>();
+  e.multiplier = r.slot<const int32_t>();
+  e.out = r.slot<void>();
+  embedding(e, tokens);
+}
+
+// --- sum, argmax: numbers [outer, axis, inner, type]
+
+Reduce read_reduce(const Step& step, const Pointers& pointers) {
+  Reader r(step, &pointers);
+  r.number();
+  Reduce reduce{};
+  reduce.axis = r.number();
+  reduce.inner = r.number();
+  reduce.in_type = r.as<DType>();
+  reduce.in = r.slot<const void>();
+  reduce.out = r.slot<void>();
+  return reduce;
+}
+
+void sum_run(const Step& step, const Pointers& pointers, Range outer, std::byte*) {
+  sum(read_reduce(step, pointers), outer);
+}
+
+void argmax_run(const Step& step, const Pointers& pointers, Range outer, std::byte*) {
+  argmax(read_reduce(step, pointers), outer);
+}
+
+constexpr Operation kOperations[] = {
+    {"gemm", gemm_units, gemm_run, gemm_scratch},
+    {"attention_pack", pack_units, pack_run, nullptr},
+    {"attention", attention_units, attention_run, attention_scratch},
+    {"norm", first_number, norm_run, nullptr},
+    {"rescale", first_number, rescale_run, nullptr},
+    {"table", first_number, table_run, nullptr},
+    {"copy", first_number, copy_run, nullptr},
+    {"patches", first_number, patches_run, nullptr},
+    {"embedding", first_number, embedding_run, nullptr},
+    {"sum", first_number, sum_run, nullptr},
+    {"argmax", first_number, argmax_run, nullptr},
+};
+
+}  // namespace
+
+const Operation& operation(const std::string& name) {
+  for (const Operation& known : kOperations) {
+    if (name == known.name) return known;
+  }
+  throw std::invalid_argument("unknown step " + name);
+}
+
+}  // namespace intformer

@@ -1,0 +1,45 @@
+// Softmax attention of one head and a block of queries, fused.
+#pragma once
+
+#include "../common.h"
+
+namespace intformer {
+
+struct Attention {
+  const uint8_t *q, *k, *v;
+  int64_t q_stride, k_stride, v_stride;  // elements between tokens
+  int64_t q_batch, k_batch, v_batch;     // elements between images or sequences
+  const uint8_t* mask;                   // [batch, keys] or null
+  void* out;                             // [batch, queries, heads*size]
+  DType out_type;
+  std::byte* packed;  // keys and values of every head, filled by pack; see packed_bytes
+  int64_t batch, heads, queries, keys, size;
+  int32_t q_zero, k_zero, v_zero;
+  int32_t limit, multiplier;
+  int exp_shift;
+  int64_t gain, offset;
+  int shift;
+};
+
+// Prepares keys and values of head `unit` = image*heads + head.
+using AttentionPackFn = void (*)(const Attention&, int64_t unit);
+// Bytes per head that pack writes.
+using AttentionBytesFn = int64_t (*)(int64_t keys, int64_t size);
+// Bytes of scratch per thread.
+using AttentionScratchFn = int64_t (*)(int64_t keys, int64_t size);
+// Attends with the queries of one head.
+using AttentionFn = void (*)(const Attention&, int64_t unit, Range queries, std::byte* scratch);
+
+#define INTFORMER_DECLARE_ATTENTION(level)                                                    \
+  namespace level {                                                                           \
+  void pack_attention(const Attention&, int64_t unit);                                        \
+  int64_t attention_packed_bytes(int64_t keys, int64_t size);                                 \
+  int64_t attention_scratch_bytes(int64_t keys, int64_t size);                                \
+  void attention(const Attention&, int64_t unit, Range queries, std::byte* scratch);          \
+  }
+INTFORMER_DECLARE_ATTENTION(portable)
+INTFORMER_DECLARE_ATTENTION(avx2)
+INTFORMER_DECLARE_ATTENTION(avxvnni)
+INTFORMER_DECLARE_ATTENTION(avx512vnni)
+
+}  // namespace intformer

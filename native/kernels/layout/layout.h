@@ -1,0 +1,56 @@
+// Operators that move data or reduce it in simple ways; the compiler's vectorisation serves them well.
+#pragma once
+
+#include "../common.h"
+
+namespace intformer {
+
+constexpr int kMaxRank = 8;
+
+// out[i...] = in[i...] over `rank` dimensions with strides in elements; a stride of 0 repeats.
+struct Copy {
+  const std::byte* in;
+  std::byte* out;
+  int64_t item;
+  int rank;
+  int64_t dims[kMaxRank], in_strides[kMaxRank], out_strides[kMaxRank];
+};
+
+// Copies the outermost indices of `outer`.
+void copy(const Copy&, Range outer);
+
+struct Patches {
+  const uint8_t* x;
+  const uint8_t* pad;
+  uint8_t* out;
+  int64_t height, width, channels, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, out_h, out_w;
+};
+
+// Window rows: `rows` counts over batch and out_h.
+void patches(const Patches&, Range rows);
+
+struct Embedding {
+  const void* ids;
+  DType ids_type;
+  const int8_t* rows;
+  const int32_t* multiplier;
+  int64_t channels, vocabulary;
+  int shift;
+  void* out;
+  DType out_type;
+};
+
+void embedding(const Embedding&, Range tokens);
+
+// in [outer, axis, inner] -> out [outer, inner].
+struct Reduce {
+  const void* in;
+  DType in_type;
+  void* out;
+  int64_t axis, inner;
+};
+
+void sum(const Reduce&, Range outer);
+void argmax(const Reduce&, Range outer);
+
+}  // namespace intformer

@@ -1,0 +1,33 @@
+// LayerNorm and RMSNorm over rows of int16.
+#pragma once
+
+#include "../common.h"
+
+namespace intformer {
+
+struct Norm {
+  const int16_t* x;
+  int64_t channels;
+  const int32_t* gain;    // per channel, padded to whole vectors
+  const int64_t* offset;  // per channel, even and odd lanes of a vector apart
+  void* out;
+  DType out_type;
+  int64_t eps;
+  int shift;
+  int bits, reciprocal;  // arith.norm_constants
+  bool centre;           // LayerNorm, or RMSNorm
+};
+
+using NormFn = void (*)(const Norm&, Range rows);
+
+namespace portable {
+void norm(const Norm&, Range rows);
+}
+namespace avx2 {
+void norm(const Norm&, Range rows);
+}
+namespace avx512vnni {
+void norm(const Norm&, Range rows);
+}
+
+}  // namespace intformer

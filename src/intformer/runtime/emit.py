@@ -1,0 +1,258 @@
+"""Native steps for each integer operator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import cast
+
+import numpy as np
+
+from intformer.arith import norm_constants
+from intformer.ir.graph import Node
+from intformer.runtime.emit_linear import emit_linear
+from intformer.runtime.fuse import Group
+from intformer.runtime.memory import Location
+from intformer.runtime.packing import channels, full_table, split_lanes
+from intformer.runtime.plan import DTYPE_CODES, ITEM_SIZE, Builder
+
+QUERY_BLOCK = 48
+"""Queries that one unit of attention handles."""
+
+
+def emit(builder: Builder, group: Group) -> None:
+    """Append the steps of ``group``."""
+    if group.head.op.startswith("linear"):
+        emit_linear(builder, group)
+    else:
+        _EMITTERS[group.head.op](builder, group.head)
+
+
+def _integer(node: Node, key: str) -> int:
+    return cast(int, node.attrs[key])
+
+
+def _dtype_code(builder: Builder, name: str) -> int:
+    return DTYPE_CODES[builder.dtype(name)]
+
+
+def _strides(shape: tuple[int, ...]) -> list[int]:
+    """Row-major strides in elements."""
+    return [math.prod(shape[i + 1 :]) for i in range(len(shape))]
+
+
+def _copy(
+    builder: Builder,
+    source: Location,
+    target: Location,
+    item: int,
+    dims: tuple[int, ...],
+    strides: list[int],
+    target_strides: list[int],
+) -> None:
+    lead = dims[0] if dims else 1
+    rank, line, origin = (len(dims), list(dims), []) if dims else (1, [1], [1])
+    numbers = [lead, item, rank, *line, *(strides or origin), *(target_strides or origin)]
+    builder.step("copy", [source, target], numbers)
+
+
+def _broadcast_strides(shape: tuple[int, ...], target: tuple[int, ...]) -> list[int]:
+    """Strides that read ``shape`` as if it were ``target``."""
+    padded = (1,) * (len(target) - len(shape)) + shape
+    return [
+        0 if p == 1 and t != 1 else s
+        for p, t, s in zip(padded, target, _strides(padded), strict=True)
+    ]
+
+
+def _materialised(builder: Builder, name: str, target: tuple[int, ...]) -> Location:
+    """The value ``name`` broadcast to ``target`` in memory."""
+    item = ITEM_SIZE[builder.dtype(name)]
+    copy = builder.scratch(math.prod(target) * item)
+    strides = _broadcast_strides(builder.shape(name), target)
+    _copy(builder, builder.locate(name), copy, item, target, strides, _strides(target))
+    return copy
+
+
+def _row_operand(
+    builder: Builder, name: str, target: tuple[int, ...]
+) -> tuple[Location, list[int]]:
+    """An operand of a row-wise kernel: its place and the strides of its leading dimensions."""
+    shape = builder.shape(name)
+    if shape[-1:] == target[-1:]:
+        return builder.locate(name), _broadcast_strides(shape, target)[:-1]
+    return _materialised(builder, name, target), _strides(target)[:-1]
+
+
+def _rescale(builder: Builder, node: Node) -> None:
+    """``requantize`` and ``add``."""
+    count = 2 if node.op == "add" else 1
+    values, multipliers, offset = node.inputs[:count], node.inputs[count:-1], node.inputs[-1]
+    target = builder.shape(node.output) or (1,)
+    operands = [_row_operand(builder, name, target) for name in values]
+    types = [_dtype_code(builder, name) for name in (values[0], values[-1], node.output)]
+    parameters = [_channel_constant(builder, name, target[-1]) for name in multipliers]
+    places = [operands[0][0], operands[1][0] if count == 2 else None, builder.define(node.output)]
+    places += [parameters[0], parameters[1] if count == 2 else None]
+    places.append(_lane_constant(builder, offset, target[-1]))
+    walks = [*target[:-1], *operands[0][1], *operands[-1][1]]
+    rows = math.prod(target[:-1])
+    shift = _integer(node, "shift")
+    builder.step("rescale", places, [rows, target[-1], shift, *types, len(target) - 1, *walks])
+
+
+def _channel_constant(builder: Builder, name: str, count: int) -> Location:
+    values, lanes = builder.graph.constants[name], builder.lanes
+    return builder.constant(("channels", name, count), lambda: channels(values, count, lanes))
+
+
+def _lane_constant(builder: Builder, name: str, count: int) -> Location:
+    values, lanes = builder.graph.constants[name], builder.lanes
+    return builder.constant(("lanes", name, count), lambda: split_lanes(values, count, lanes))
+
+
+def _table(builder: Builder, node: Node) -> None:
+    shape = builder.shape(node.output) or (1,)
+    values = builder.graph.constants[node.inputs[1]]
+    entries = builder.constant(("table", node.inputs[1]), lambda: full_table(values))
+    numbers = [math.prod(shape[:-1]), shape[-1], _dtype_code(builder, node.output)]
+    builder.step(
+        "table", [builder.locate(node.inputs[0]), entries, builder.define(node.output)], numbers
+    )
+
+
+def _norm(builder: Builder, node: Node) -> None:
+    shape = builder.shape(node.inputs[0])
+    bits, reciprocal = norm_constants(_integer(node, "channels"))
+    numbers = [math.prod(shape[:-1]), shape[-1], _integer(node, "eps"), _integer(node, "shift")]
+    numbers += [bits, reciprocal, int(node.op == "layer_norm"), _dtype_code(builder, node.output)]
+    gain = _channel_constant(builder, node.inputs[1], shape[-1])
+    offset = _lane_constant(builder, node.inputs[2], shape[-1])
+    x = builder.locate(node.inputs[0])
+    builder.step("norm", [x, gain, offset, builder.define(node.output)], numbers)
+
+
+def _attention(builder: Builder, node: Node) -> None:
+    from intformer import _native
+
+    batch, queries, width = builder.shape(node.inputs[0])
+    keys, heads = builder.shape(node.inputs[1])[1], _integer(node, "heads")
+    numbers = [QUERY_BLOCK, batch, heads, queries, keys, width // heads, width, width, width]
+    numbers += [queries * width, keys * width, keys * width]
+    constants = ("q_zero", "k_zero", "v_zero", "limit", "multiplier", "exp_shift", "gain", "offset")
+    numbers += [_integer(node, key) for key in (*constants, "shift")]
+    numbers.append(_dtype_code(builder, node.output))
+    packed = _native.attention_packed_bytes(keys, width // heads) * batch * heads
+    places: list[Location | None] = [builder.locate(name) for name in node.inputs[:3]]
+    places.append(builder.locate(node.inputs[3]) if len(node.inputs) == 4 else None)
+    places += [builder.define(node.output), builder.scratch(packed) if packed else None]
+    if packed:
+        builder.step("attention_pack", places, numbers)
+    builder.step("attention", places, numbers)
+
+
+def _embedding(builder: Builder, node: Node) -> None:
+    ids, rows, multiplier = node.inputs
+    vocabulary, width = builder.shape(rows)
+    tokens = math.prod(builder.shape(ids))
+    numbers = [tokens, width, vocabulary, _integer(node, "shift")]
+    numbers += [_dtype_code(builder, ids), _dtype_code(builder, node.output)]
+    places: list[Location | None] = [builder.locate(name) for name in (ids, rows, multiplier)]
+    builder.step("embedding", [*places, builder.define(node.output)], numbers)
+
+
+def _positions(builder: Builder, node: Node) -> None:
+    builder.alias(node.output, node.inputs[1])
+
+
+def _reduce(builder: Builder, node: Node) -> None:
+    """``sum`` and ``argmax``."""
+    shape = builder.shape(node.inputs[0])
+    axis = _integer(node, "axis") % len(shape)
+    outer, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
+    numbers = [outer, shape[axis], inner, _dtype_code(builder, node.inputs[0])]
+    x = builder.locate(node.inputs[0])
+    builder.step(node.op, [x, builder.define(node.output)], numbers)
+
+
+def _patches(builder: Builder, node: Node) -> None:
+    batch, height, width, depth = builder.shape(node.inputs[0])
+    _, out_h, out_w, _ = builder.shape(node.output)
+    pairs = [cast(tuple[int, int], node.attrs[k]) for k in ("kernel", "stride", "padding")]
+    pad = np.broadcast_to(builder.graph.constants[node.inputs[1]], depth)
+    level = builder.constant(("pad", node.inputs[1], depth), lambda: pad)
+    numbers = [batch * out_h, height, width, depth, *(v for pair in pairs for v in pair)]
+    places = [builder.locate(node.inputs[0]), level, builder.define(node.output)]
+    builder.step("patches", [*places], [*numbers, out_h, out_w])
+
+
+def _reshape(builder: Builder, node: Node) -> None:
+    builder.alias(node.output, node.inputs[0])
+
+
+def _transpose(builder: Builder, node: Node) -> None:
+    source, target = builder.shape(node.inputs[0]), builder.shape(node.output)
+    strides = _strides(source)
+    perm = [p % len(source) for p in cast(tuple[int, ...], node.attrs["perm"])]
+    item = ITEM_SIZE[builder.dtype(node.output)]
+    x = builder.locate(node.inputs[0])
+    moved = [strides[p] for p in perm]
+    _copy(builder, x, builder.define(node.output), item, target, moved, _strides(target))
+
+
+def _slice(builder: Builder, node: Node) -> None:
+    source, target = builder.shape(node.inputs[0]), builder.shape(node.output)
+    axis = _integer(node, "axis") % len(source)
+    item = ITEM_SIZE[builder.dtype(node.output)]
+    skipped = _integer(node, "start") * _strides(source)[axis] * item
+    if math.prod(target[:axis]) == 1:
+        builder.alias(node.output, node.inputs[0], skipped)
+        return
+    x = builder.locate(node.inputs[0])
+    start = Location(x.storage, x.offset + skipped)
+    out = builder.define(node.output)
+    _copy(builder, start, out, item, target, _strides(source), _strides(target))
+
+
+def _concat(builder: Builder, node: Node) -> None:
+    target = builder.shape(node.output)
+    axis = _integer(node, "axis") % len(target)
+    strides, item = _strides(target), ITEM_SIZE[builder.dtype(node.output)]
+    out = builder.define(node.output)
+    start = 0
+    for name in node.inputs:
+        shape = builder.shape(name)
+        there = Location(out.storage, out.offset + start * strides[axis] * item)
+        _copy(builder, builder.locate(name), there, item, shape, _strides(shape), strides)
+        start += shape[axis]
+
+
+def _repeat_batch(builder: Builder, node: Node) -> None:
+    target = builder.shape(node.output)
+    if target[0] == 1:
+        builder.alias(node.output, node.inputs[0])
+        return
+    item = ITEM_SIZE[builder.dtype(node.output)]
+    strides = _broadcast_strides(builder.shape(node.inputs[0]), target)
+    x = builder.locate(node.inputs[0])
+    _copy(builder, x, builder.define(node.output), item, target, strides, _strides(target))
+
+
+_EMITTERS: dict[str, Callable[[Builder, Node], None]] = {
+    "requantize": _rescale,
+    "add": _rescale,
+    "table": _table,
+    "layer_norm": _norm,
+    "rms_norm": _norm,
+    "attention": _attention,
+    "embedding": _embedding,
+    "positions": _positions,
+    "sum": _reduce,
+    "argmax": _reduce,
+    "patches": _patches,
+    "reshape": _reshape,
+    "transpose": _transpose,
+    "slice": _slice,
+    "concat": _concat,
+    "repeat_batch": _repeat_batch,
+}

@@ -1,0 +1,110 @@
+"""Native steps for linear layers with their epilogues."""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import numpy as np
+
+from intformer.ir.graph import Array, Node
+from intformer.runtime.fuse import Group
+from intformer.runtime.memory import Location
+from intformer.runtime.packing import channels, folded_offset, full_table, split_lanes
+from intformer.runtime.plan import DTYPE_CODES, Builder
+
+RAW, REQUANTIZE, RESIDUAL = 0, 1, 2
+"""The native ``Finish``."""
+
+BLOCK_ROWS, BLOCK_COLUMNS = 48, 512
+
+
+def emit_linear(builder: Builder, group: Group) -> None:
+    """One ``gemm`` step for a linear layer and what is fused to it."""
+    linear = group.head
+    weight = _wide_weight(builder, linear)
+    *lead, depth = builder.shape(linear.inputs[0])
+    rows, columns = math.prod(lead), weight.shape[1]
+    b, form = _packed(builder, linear, weight)
+    numbers = [BLOCK_ROWS, BLOCK_COLUMNS, rows, columns, depth, form]
+    numbers += [DTYPE_CODES[builder.dtype(linear.inputs[0])], depth]
+    places: list[Location | None] = [builder.locate(linear.inputs[0]), b]
+    finish, parameters = _epilogue(builder, group, columns)
+    builder.step("gemm", [*places, builder.define(group.output), *parameters], [*numbers, *finish])
+
+
+def _wide_weight(builder: Builder, linear: Node) -> Array:
+    """The weight; a single column is repeated where the bias has more (it broadcasts)."""
+    weight, bias = (builder.graph.constants[name] for name in linear.inputs[1:])
+    return np.broadcast_to(weight, (weight.shape[0], max(weight.shape[1], bias.size)))
+
+
+def _packed(builder: Builder, linear: Node, weight: Array) -> tuple[Location, int]:
+    """The packed weight and the native ``Form`` of the product."""
+    return builder.constant(("weight", linear.inputs[1], weight.shape), lambda: weight), 0
+
+
+def _epilogue(
+    builder: Builder, group: Group, columns: int
+) -> tuple[list[int], list[Location | None]]:
+    """Numbers and places of the native ``Epilogue``, the output's place excepted."""
+    add, requantize = group.follower("add"), group.follower("requantize")
+    if add is not None:
+        return _residual(builder, group, add, columns)
+    if requantize is not None:
+        return _requantized(builder, group, requantize, columns)
+    bias = builder.graph.constants[group.head.inputs[2]]
+    lanes = builder.lanes
+    place = builder.constant(
+        ("bias", group.head.inputs[2], columns), lambda: channels(bias, columns, lanes)
+    )
+    out = DTYPE_CODES["int32"]
+    return [RAW, out, columns, 1, 0, 1, 0], [place, None, None, None, None, None]
+
+
+def _requantized(
+    builder: Builder, group: Group, node: Node, columns: int
+) -> tuple[list[int], list[Location | None]]:
+    multiplier = _multiplier(builder, node.inputs[1], columns)
+    offset = _offset(builder, group, node.inputs[1], node.inputs[2], columns)
+    table = group.follower("table")
+    entries, code = None, 0
+    if table is not None:
+        values = builder.graph.constants[table.inputs[1]]
+        entries = builder.constant(("table", table.inputs[1]), lambda: full_table(values))
+        code = DTYPE_CODES[str(values.dtype)]
+    out = DTYPE_CODES[cast(str, node.attrs["dtype"])]
+    numbers = [REQUANTIZE, out, columns, cast(int, node.attrs["shift"]), 0, 1, code]
+    return numbers, [None, multiplier, offset, None, None, entries]
+
+
+def _residual(
+    builder: Builder, group: Group, node: Node, columns: int
+) -> tuple[list[int], list[Location | None]]:
+    assert group.residual is not None
+    names = node.inputs[2:4]
+    own, other = names[::-1] if group.swapped else names
+    multiplier = _multiplier(builder, own, columns)
+    residual_multiplier = _multiplier(builder, other, columns)
+    offset = _offset(builder, group, own, node.inputs[4], columns)
+    rows = math.prod(builder.shape(group.residual)[:-1])
+    out = DTYPE_CODES[cast(str, node.attrs["dtype"])]
+    numbers = [RESIDUAL, out, columns, cast(int, node.attrs["shift"]), columns, rows, 0]
+    residual = builder.locate(group.residual)
+    return numbers, [None, multiplier, offset, residual, residual_multiplier, None]
+
+
+def _multiplier(builder: Builder, name: str, columns: int) -> Location:
+    values, lanes = builder.graph.constants[name], builder.lanes
+    return builder.constant(("channels", name, columns), lambda: channels(values, columns, lanes))
+
+
+def _offset(builder: Builder, group: Group, multiplier: str, offset: str, columns: int) -> Location:
+    """The epilogue's offset with the bias folded in."""
+    bias, lanes, constants = group.head.inputs[2], builder.lanes, builder.graph.constants
+
+    def make() -> Array:
+        folded = folded_offset(constants[offset], constants[bias], constants[multiplier])
+        return split_lanes(folded, columns, lanes)
+
+    return builder.constant(("offset", bias, multiplier, offset, columns), make)

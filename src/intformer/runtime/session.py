@@ -1,0 +1,113 @@
+"""Sessions: run an integer program with the native kernels."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from intformer.ir.graph import Array, Graph
+from intformer.ir.inputs import check_inputs
+from intformer.reference import interpret
+from intformer.runtime.emit import emit
+from intformer.runtime.fuse import fuse
+from intformer.runtime.packing import Constants
+from intformer.runtime.plan import Plan, make_plan
+
+try:
+    from intformer import _native as native
+except ImportError:
+    native = None  # type: ignore[assignment]
+
+MAX_PLANS = 32
+"""Specialisations that a session keeps; the least recently used one goes first."""
+
+
+class Session:
+    """A verified integer program, ready to run from any number of threads.
+
+    Without the compiled extension the reference interpreter computes the same bytes, slowly.
+
+    Args:
+        graph: a verified program (integer stage).
+        threads: threads that one run uses; all cores of the process if None.
+    """
+
+    def __init__(self, graph: Graph, threads: int | None = None) -> None:
+        self.graph = graph
+        self.threads = threads or len(os.sched_getaffinity(0))
+        if native is not None:
+            self._engine = native.Engine(self.threads)
+            self._groups = fuse(graph)
+            self._constants = Constants()
+            self._programs: OrderedDict[tuple[int, ...], tuple[Any, Plan]] = OrderedDict()
+            self._lock = threading.Lock()
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs by public name.
+
+        Raises:
+            InputError: an input is missing, unknown, of the wrong shape or kind, or out of range.
+        """
+        if native is None:
+            return interpret(self.graph, inputs)
+        checked = check_inputs(self.graph, inputs)
+        program, plan = self._program(self._sizes(checked))
+        outputs = [np.empty(shape, dtype) for dtype, shape in plan.outputs]
+        arrays = [np.ascontiguousarray(checked[name]) for name in self.graph.inputs]
+        program.run(self._engine, arrays, outputs)
+        return dict(zip(self.graph.outputs, outputs, strict=True))
+
+    def arena_bytes(self, **sizes: int) -> int:
+        """Bytes of work memory that a run with these symbol sizes takes, e.g. ``N=8``."""
+        if native is None:
+            return 0
+        program, plan = self._program(sizes)
+        return int(plan.arena_bytes + self.threads * program.scratch_bytes)
+
+    def _sizes(self, inputs: Mapping[str, Array]) -> dict[str, int]:
+        return {
+            dim: size
+            for name, kind in self.graph.inputs.items()
+            for dim, size in zip(kind.shape, inputs[name].shape, strict=True)
+            if isinstance(dim, str)
+        }
+
+    def _program(self, sizes: Mapping[str, int]) -> tuple[Any, Plan]:
+        """The specialisation for ``sizes``, planned on first use."""
+        key = tuple(sizes[symbol] for symbol in sorted(sizes))
+        with self._lock:
+            if key not in self._programs:
+                self._programs[key] = self._compile(sizes)
+                if len(self._programs) > MAX_PLANS:
+                    self._programs.popitem(last=False)
+            self._programs.move_to_end(key)
+            return self._programs[key]
+
+    def _compile(self, sizes: Mapping[str, int]) -> tuple[Any, Plan]:
+        level = (native.level(), native.lanes())
+        plan = make_plan(self.graph, self._groups, sizes, self._constants, emit, level)
+        program = native.Program(plan.steps, plan.slots, self._constants.arrays, plan.arena_bytes)
+        return program, plan
+
+
+def describe() -> dict[str, object]:
+    """What runs programs on this machine: backend, level chosen, levels available, CPU features."""
+    cores = len(os.sched_getaffinity(0))
+    if native is None:
+        return {
+            "backend": "reference",
+            "reason": "the native extension intformer._native is not installed",
+            "threads": 1,
+        }
+    return {
+        "backend": "native",
+        "level": native.level(),
+        "levels": native.levels(),
+        "features": native.features(),
+        "threads": cores,
+    }

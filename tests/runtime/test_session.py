@@ -1,0 +1,77 @@
+"""The native runtime computes the bytes of the reference interpreter."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from programs import bert_like, random_inputs, single_operator_cases, vit_like
+
+from intformer.errors import InputError
+from intformer.ir.graph import Graph
+from intformer.reference import interpret
+from intformer.runtime import Session
+
+CASES = single_operator_cases()
+SIZES = [{"N": 1, "S": 7}, {"N": 3, "S": 1}, {"N": 8, "S": 9}]
+
+
+def assert_same(graph: Graph, session: Session, sizes: dict[str, int], seed: int = 0) -> None:
+    inputs = random_inputs(graph, sizes, seed)
+    expected, actual = interpret(graph, inputs), session.run(inputs)
+    assert list(actual) == list(expected)
+    for name, array in expected.items():
+        assert actual[name].dtype == array.dtype
+        np.testing.assert_array_equal(actual[name], array)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_operator_equals_reference(name: str) -> None:
+    graph = CASES[name]()
+    session = Session(graph, threads=2)
+    for seed, sizes in enumerate(SIZES):
+        assert_same(graph, session, sizes, seed)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+@pytest.mark.parametrize("make", [vit_like, bert_like])
+def test_program_equals_reference(make: type, threads: int) -> None:
+    graph = make(seed=threads)
+    session = Session(graph, threads=threads)
+    for seed, sizes in enumerate(SIZES):
+        assert_same(graph, session, sizes, seed)
+
+
+def test_result_is_independent_of_batch_mates() -> None:
+    graph = vit_like()
+    session = Session(graph)
+    inputs = random_inputs(graph, {"N": 8})
+    together = session.run(inputs)
+    order = np.random.default_rng(0).permutation(8)
+    shuffled = session.run({"pixels": inputs["pixels"][order]})
+    for name, array in together.items():
+        np.testing.assert_array_equal(shuffled[name], array[order])
+
+
+def test_concurrent_runs_share_a_session() -> None:
+    graph = bert_like()
+    session = Session(graph, threads=2)
+    requests = [random_inputs(graph, {"N": 1 + i % 3, "S": 1 + i % 11}, i) for i in range(24)]
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(session.run, requests))
+    for request, result in zip(requests, results, strict=True):
+        expected = interpret(graph, request)
+        for name, array in expected.items():
+            np.testing.assert_array_equal(result[name], array)
+
+
+def test_wrong_input_is_refused() -> None:
+    session = Session(vit_like())
+    with pytest.raises(InputError, match="pixels"):
+        session.run({"pixels": np.zeros((1, 3, 12, 12), np.uint8)})
+
+
+def test_arena_is_known_before_the_first_run() -> None:
+    session = Session(vit_like(), threads=1)
+    assert 0 < session.arena_bytes(N=1) < session.arena_bytes(N=8)
