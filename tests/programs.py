@@ -154,7 +154,7 @@ def block(build: Builder, x: str, *mask: str, heads: int, norm: str, name: str) 
 
 
 def vit_like(seed: int = 0, *, width: int = 32, heads: int = 2, classes: int = 7) -> Graph:
-    """pixels uint8 [N,12,12,3] -> pooled int16 [N,1,width], logits int32 [N,classes], label int64."""
+    """pixels uint8 [N,12,12,3] -> pooled int16 [N,1,width], logits int32 [N,classes], label."""
     build = Builder(seed, limits={"N": 1024})
     pixels = build.input("pixels", "uint8", ("N", 12, 12, 3))
     pad = build.constant("stem.pad", [124, 116, 104], "uint8")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 
+from intformer.arith import SATURATION
 from intformer.artifact import schema
 from intformer.errors import ArtifactError
 from intformer.ir.graph import Attribute
@@ -75,7 +76,7 @@ def _spell(value: Attribute) -> str:
 
 
 def _read(token: str, kind: type) -> Attribute:
-    if kind is str:
+    if kind is str and token in SATURATION:
         return token
     if kind is tuple:
         return () if token == _EMPTY else tuple(_integer(part) for part in token.split("x"))

@@ -59,8 +59,7 @@ def to_onnx(graph: Graph, *, flat: bool = False) -> ModelProto:
         ArtifactError: it does not fit the format.
     """
     verify(graph)
-    if storage_bytes(graph) > schema.MAX_FILE_BYTES - schema.MAX_METADATA_BYTES:
-        raise ArtifactError(f"{storage_bytes(graph)} bytes of constants do not fit a 2 GB file")
+    _check_fit(graph)
     names = _onnx_names(graph)
     write = forms.flat if flat else forms.structured
     nodes, initializers, functions = write(graph, names)
@@ -86,6 +85,15 @@ def to_onnx(graph: Graph, *, flat: bool = False) -> ModelProto:
     for key, text in _metadata(graph, names, flat).items():
         model.metadata_props.add(key=key, value=text)
     return model
+
+
+def _check_fit(graph: Graph) -> None:
+    """What the format cannot hold, although it is sound."""
+    for name, kind in graph.types.items():
+        if kind.dtype not in schema.ELEMENT_TYPES:
+            raise ArtifactError(f"value '{name}' is {kind.dtype}, which the format does not have")
+    if storage_bytes(graph) > schema.MAX_FILE_BYTES - schema.MAX_METADATA_BYTES:
+        raise ArtifactError(f"{storage_bytes(graph)} bytes of constants do not fit a 2 GB file")
 
 
 def _intermediates(graph: Graph, names: dict[str, str]) -> list[ValueInfoProto]:

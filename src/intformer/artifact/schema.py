@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from importlib import metadata
 
-import numpy as np
 from onnx import TensorProto
 
 FORMAT = "1"
@@ -17,14 +16,13 @@ DOMAIN_VERSION = 1
 PRODUCER = "intformer"
 
 ELEMENT_TYPES: dict[str, int] = {
-    "bool": TensorProto.BOOL,
     "uint8": TensorProto.UINT8,
     "int8": TensorProto.INT8,
     "int16": TensorProto.INT16,
     "int32": TensorProto.INT32,
     "int64": TensorProto.INT64,
 }
-"""Every element type of an artifact: dtype -> number in ONNX. There is no float among them."""
+"""Every element type of a value: dtype -> number in ONNX. There is no float among them."""
 
 DTYPES: dict[int, str] = {number: dtype for dtype, number in ELEMENT_TYPES.items()}
 
@@ -40,7 +38,7 @@ RESERVED = (KEY_FORMAT, KEY_FORM, KEY_LIMITS, KEY_RANGES, KEY_NAMES)
 MAX_FILE_BYTES = 2**31 - 1
 """The limit of the protocol buffers format."""
 
-MAX_FIELDS = 2_000_000
+MAX_FIELDS = 500_000
 """Most protocol buffer fields in a file, so that parsing it cannot multiply its size."""
 
 MAX_NODES = 100_000
@@ -54,8 +52,12 @@ MAX_WINDOWS = 4096
 
 MAX_STATIC = 2**31
 MAX_RANK = 8
-MAX_CHANNELS = 2**22
-"""Largest last dimension of a constant; range proofs keep one bound for each channel."""
+MAX_DIMENSION = 2**31
+MAX_CHANNELS = 2**20
+"""Largest last dimension of a value; range proofs keep one bound for each channel."""
+
+MAX_BOUNDS = 2**24
+"""Largest sum of the last dimensions of all values, which is what a proof has to hold."""
 
 MAX_METADATA_ENTRIES = 256
 MAX_METADATA_BYTES = 2**23
@@ -68,8 +70,3 @@ def producer_version() -> str:
         return metadata.version("intformer")
     except metadata.PackageNotFoundError:
         return "0"
-
-
-def item_size(dtype: str) -> int:
-    """Bytes of one element."""
-    return np.dtype(dtype).itemsize

@@ -1,0 +1,158 @@
+"""Opens artifacts. Nothing in a file is trusted: it is a provably sound program or an error."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from intformer.artifact import schema, wire
+from intformer.artifact.functions import function_bytes
+from intformer.artifact.read import Reader
+from intformer.artifact.wire import Message
+from intformer.errors import ArtifactError, VerifyError
+from intformer.ir.graph import Graph
+from intformer.ir.verify import verify
+
+_FOREIGN = {
+    b"PK\x03\x04": "a zip archive (a PyTorch checkpoint or an .npz)",
+    b"\x80\x02": "a Python pickle",
+    b"\x80\x03": "a Python pickle",
+    b"\x80\x04": "a Python pickle",
+    b"\x80\x05": "a Python pickle",
+    b"GGUF": "a GGUF file",
+}
+"""First bytes of files that are taken for artifacts now and then."""
+
+
+def load(path: str | os.PathLike[str], *, max_bytes: int = schema.MAX_FILE_BYTES) -> Graph:
+    """Read and verify the program in the structured ``.onnx`` file at ``path``.
+
+    Args:
+        path: a file written by ``save``.
+        max_bytes: refuse larger files before reading them.
+
+    Raises:
+        ArtifactError: the file is missing, too large, damaged, or holds what the format excludes.
+        VerifyError: the program in it cannot be proved sound.
+    """
+    try:
+        return load_bytes(_read(path, max_bytes))
+    except VerifyError as error:
+        raise type(error)(f"'{os.fspath(path)}': {error}") from None
+
+
+def _read(path: str | os.PathLike[str], max_bytes: int) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ArtifactError("not a regular file")
+            if status.st_size > max_bytes:
+                raise ArtifactError(f"{status.st_size} bytes, at most {max_bytes} are allowed")
+            return file.read(max_bytes)
+    except FileNotFoundError:
+        raise ArtifactError("there is no such file") from None
+    except IsADirectoryError:
+        raise ArtifactError("it is a directory, not a file") from None
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"cannot be read: {error}") from None
+
+
+def load_bytes(content: bytes) -> Graph:
+    """Read and verify the program in the bytes of a structured ``.onnx`` file.
+
+    Raises:
+        ArtifactError: the content is damaged or holds what the format excludes.
+        VerifyError: the program in it cannot be proved sound.
+    """
+    _check_kind(content)
+    data = memoryview(content)
+    _check_producer(data)
+    decoder = wire.Decoder()
+    model = decoder.decode("ModelProto", data)
+    metadata = _metadata(model)
+    _check_versions(model, metadata)
+    reader = Reader(metadata)
+    graph = reader.read(decoder.decode("GraphProto", model["graph"]))
+    verify(graph)
+    _check_functions(model["functions"], reader.called)
+    return graph
+
+
+def _check_kind(content: bytes) -> None:
+    if not content:
+        raise ArtifactError("the file is empty")
+    for magic, kind in _FOREIGN.items():
+        if content.startswith(magic):
+            raise ArtifactError(f"this is {kind}; programs are .onnx files written by intformer")
+
+
+def _check_producer(data: memoryview) -> None:
+    producer = wire.first(data, 2)
+    if producer != schema.PRODUCER:
+        raise ArtifactError(
+            f"written by {producer[:40]!r}, not by intformer: a float model must be quantized first"
+        )
+
+
+def _metadata(model: Message) -> dict[str, str]:
+    entries = model["metadata_props"]
+    if len(entries) > schema.MAX_METADATA_ENTRIES:
+        raise ArtifactError(
+            f"{len(entries)} metadata entries, at most {schema.MAX_METADATA_ENTRIES}"
+        )
+    size = sum(len(e.get("key", "")) + len(e.get("value", "")) for e in entries)
+    if size > schema.MAX_METADATA_BYTES:
+        raise ArtifactError(f"{size} characters of metadata, at most {schema.MAX_METADATA_BYTES}")
+    found: dict[str, str] = {}
+    for entry in entries:
+        key = entry.get("key", "")
+        if not key or key in found:
+            raise ArtifactError(f"metadata key {key[:40]!r} is empty or given twice")
+        found[key] = entry.get("value", "")
+    return found
+
+
+def _check_versions(model: Message, metadata: dict[str, str]) -> None:
+    if metadata.get(schema.KEY_FORMAT) != schema.FORMAT:
+        raise ArtifactError(
+            f"format version is {metadata.get(schema.KEY_FORMAT, 'absent')[:40]!r}, this version "
+            f"of intformer reads '{schema.FORMAT}'"
+        )
+    if metadata.get(schema.KEY_FORM) != '"structured"':
+        raise ArtifactError(
+            "this is the flat form, which has no operator boundaries: "
+            "load the structured file it was made with"
+        )
+    if model.get("ir_version") != schema.IR_VERSION:
+        raise ArtifactError(
+            f"ONNX IR version is {model.get('ir_version')}, must be {schema.IR_VERSION}"
+        )
+    opsets = [(entry.get("domain", ""), entry.get("version")) for entry in model["opset_import"]]
+    if opsets != [("", schema.OPSET), (schema.DOMAIN, schema.DOMAIN_VERSION)]:
+        raise ArtifactError(
+            f"operator sets are {str(opsets)[:80]}, must be ONNX {schema.OPSET} "
+            f"and {schema.DOMAIN} {schema.DOMAIN_VERSION}"
+        )
+    if "graph" not in model:
+        raise ArtifactError("the file has no graph")
+
+
+def _check_functions(functions: list[memoryview], called: dict[str, int]) -> None:
+    """Each called function is there once, with exactly the body that this format gives it."""
+    found: set[str] = set()
+    for body in functions:
+        name = wire.first(body, 1)
+        if name in found:
+            raise ArtifactError(f"function '{name[:80]}' is defined twice")
+        if name not in called:
+            raise ArtifactError(f"function '{name[:80]}' is defined, but no node calls it")
+        if body != function_bytes(name, called[name]):
+            raise ArtifactError(
+                f"the body of function '{name}' is not what format {schema.FORMAT} defines: "
+                "the file was changed after it was saved"
+            )
+        found.add(name)
+    for name in called.keys() - found:
+        raise ArtifactError(f"function '{name}' is called, but not defined")
