@@ -2,6 +2,12 @@
 
 import numpy as np
 import pytest
+
+from intformer.errors import InputError
+from intformer.evaluate.accuracy import accuracy
+from intformer.evaluate.datasets import batches, open_images
+from intformer.evaluate.framing import Framing
+from intformer.evaluate.outputs import class_names, dequantize
 from tiny_models import (
     WEIGHT_SCALE,
     ReferenceProgram,
@@ -11,12 +17,6 @@ from tiny_models import (
     weights,
     write_parquet,
 )
-
-from intformer.errors import InputError
-from intformer.evaluate.accuracy import accuracy
-from intformer.evaluate.datasets import batches, open_images
-from intformer.evaluate.framing import Framing
-from intformer.evaluate.outputs import class_names, dequantize
 
 COUNT = 40
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_models import encoded, picture, write_parquet
 
 from intformer.errors import InputError
 from intformer.evaluate.datasets import batches, find_data, open_images, spread
 from intformer.evaluate.framing import Framing, decode
 from intformer.evaluate.photographs import package_photos
+from tiny_models import encoded, picture, write_parquet
 
 EXACT = Framing((8, 8))
 

@@ -4,11 +4,11 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from tiny_models import ReferenceProgram, float_classifier, integer_classifier, write_parquet
 
 from intformer.errors import InputError
 from intformer.evaluate.datasets import open_images
 from intformer.evaluate.features import cut_decoder, features
+from tiny_models import ReferenceProgram, float_classifier, integer_classifier, write_parquet
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
-from tiny_models import ReferenceProgram
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -16,6 +15,7 @@ from intformer.evaluate.pairs import open_pairs, open_texts
 from intformer.evaluate.sts import similarity
 from intformer.evaluate.tokens import Tokenization, sequence_limit, text_batches, token_feed
 from intformer.ir.graph import Graph, TensorType
+from tiny_models import ReferenceProgram
 
 WORDS = [
     "[PAD]",
@@ -167,7 +167,7 @@ def test_bad_texts(tmp_path):
     (tmp_path / "y.txt").write_bytes(b"\xff\xfe\xfa")
     with pytest.raises(InputError, match="not readable as UTF-8"):
         open_texts(tmp_path / "y.txt")
-    with pytest.raises(InputError, match="needs a .csv of sentence pairs or a .txt"):
+    with pytest.raises(InputError, match=r"needs a \.csv of sentence pairs or a \.txt"):
         open_texts(tmp_path)
 
 

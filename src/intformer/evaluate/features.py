@@ -69,7 +69,7 @@ def features(
         theirs = next(iter(model.images(batch.pixels).values()))
         cosines.extend(_cosines(ours, theirs))
         if decoder is not None:
-            pictures = np.asarray(batch.pixels.transpose(0, 3, 1, 2), dtype=np.float32)
+            pictures = model.normalised(batch.pixels).numpy()
             maps = (decoder(pictures, tokens) for tokens in (ours, theirs))
             correlations.extend(_correlations(*maps))
         images += len(ours)
@@ -77,6 +77,14 @@ def features(
             progress(images, total)
     correlation = float(np.mean(correlations)) if correlations else None
     return Features(images, float(np.mean(cosines)), float(np.min(cosines)), correlation)
+
+
+def has_decoder(model: Path, tokens: str) -> bool:
+    """Whether a float ONNX model goes on after the value ``tokens``."""
+    import onnx
+
+    graph = onnx.load(model, load_external_data=False).graph
+    return any(tokens in node.input for node in graph.node)
 
 
 def cut_decoder(model: Path, tokens: str) -> Decoder:
@@ -101,7 +109,7 @@ def cut_decoder(model: Path, tokens: str) -> Decoder:
         cut = onnx.utils.Extractor(whole).extract_model(
             [image, tokens], [output.name for output in whole.graph.output]
         )
-    except Exception as error:  # noqa: BLE001 - onnx raises several unrelated types
+    except Exception as error:  # onnx raises several unrelated types
         raise InputError(f"{model}: cannot cut the decoder after '{tokens}' ({error})") from None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "decoder.onnx"

@@ -39,8 +39,12 @@ class FloatModel:
     def images(self, pixels: Pixels) -> Floats:
         """Outputs for uint8 [N, H, W, 3], normalised as the model was trained with."""
         (name,) = self.graph.inputs
-        x = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 255
-        return self._run({name: (x - self._mean) / self._std})
+        return self._run({name: self.normalised(pixels)})
+
+    def normalised(self, pixels: Pixels) -> torch.Tensor:
+        """uint8 [N, H, W, 3] -> float32 [N, 3, H, W], (x / 255 - mean) / std."""
+        x = torch.from_numpy(np.array(pixels, order="C")).permute(0, 3, 1, 2).float() / 255
+        return (x - self._mean) / self._std
 
     def tokens(self, ids: Ids, mask: Ids) -> Floats:
         """Outputs for token ids and mask [N, S]."""

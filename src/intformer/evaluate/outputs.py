@@ -87,7 +87,7 @@ def class_names(graph: Graph) -> list[str]:
 
 
 def dequantize(graph: Graph, name: str, integers: Array) -> NDArray[np.float64]:
-    """An output as real numbers, by the scale for humans in the program's metadata (1 if absent)."""
+    """An output as real numbers, by the scale in the program's metadata (1 if absent)."""
     try:
         stored = json.loads(graph.metadata.get("scales", "{}")).get(name, 1.0)
     except (json.JSONDecodeError, AttributeError):

@@ -37,7 +37,7 @@ SMALLEST_CROP = 0.25
 
 
 class PackagePhotos:
-    """Whole photographs first, then square crops at random places and sizes, always the same ones."""
+    """Whole photographs first, then square crops of random place and size, always the same."""
 
     labelled = False
     classes: list[str] | None = None

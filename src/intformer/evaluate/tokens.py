@@ -18,6 +18,9 @@ Ids = NDArray[np.int64]
 METADATA_KEY = "tokenizer"
 """Under this key a program keeps the tokenizer it was made for (the text of tokenizer.json)."""
 
+DEFAULT_LENGTH = 128
+"""Longest sequence of a tokenizer that states none."""
+
 
 class Tokenization:
     """A tokenizer with truncation to ``max_length`` and padding to the longest of a batch."""
@@ -34,10 +37,12 @@ class Tokenization:
         Raises:
             InputError: the tokenizer file cannot be used.
         """
+        if preprocess is None:
+            raise InputError("this model comes without a tokenizer: use its Hugging Face folder")
         path = Path(preprocess.tokenizer_file)
         try:
             tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # noqa: BLE001 - the library raises plain Exception
+        except Exception as error:  # the library raises plain Exception
             raise InputError(f"{path}: not a usable tokenizer file ({error})") from None
         return cls(tokenizer, _shortest(preprocess.max_length, limit))
 
@@ -55,9 +60,10 @@ class Tokenization:
             )
         try:
             tokenizer = Tokenizer.from_str(text)
-        except Exception as error:  # noqa: BLE001 - the library raises plain Exception
+        except Exception as error:  # the library raises plain Exception
             raise InputError(f"the tokenizer cannot be used ({error})") from None
-        return cls(tokenizer, _shortest(128, sequence_limit(graph)))
+        stored = (tokenizer.truncation or {}).get("max_length", DEFAULT_LENGTH)
+        return cls(tokenizer, _shortest(stored, sequence_limit(graph)))
 
     def to_metadata(self) -> str:
         """JSON for a program's metadata."""

@@ -1,0 +1,104 @@
+"""``intformer inspect``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from intformer.cli import console
+from intformer.cli.loading import load_program
+from intformer.cli.options import Json, ProgramFile
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from intformer.evaluate.summary import Summary
+    from intformer.ir.graph import Graph
+
+
+def inspect(
+    file: ProgramFile,
+    nodes: Annotated[bool, typer.Option("--nodes", help="List every operator.")] = False,
+    scales: Annotated[
+        bool, typer.Option("--scales", help="List what real number each integer stands for.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what a program consists of: operators, sizes, ranges, recipe and origin.
+
+    \b
+    Examples:
+      intformer inspect vit.onnx
+      intformer inspect vit.onnx --nodes | less
+      intformer inspect vit.onnx --json
+    """
+    graph = load_program(file).graph
+    from intformer.evaluate.summary import summarize
+    from intformer.ir.text import dump
+
+    summary = summarize(graph)
+    if as_json:
+        extra: dict[str, Any] = {"file": str(file), "bytes": file.stat().st_size}
+        if nodes:
+            extra["nodes"] = dump(graph).splitlines()
+        if scales:
+            extra["scales"] = _scales(graph)
+        console.print_json({**extra, **summary.to_json()})
+        return
+    out = console.output()
+    _overview(out, str(file), file.stat().st_size, summary)
+    if scales:
+        rows = ((name, *entry) for name, entry in _scales(graph).items())
+        out.print(console.table("Scales", ["value", "#scale", "#zero point"], rows))
+    if nodes:
+        out.print(dump(graph), markup=False, soft_wrap=True)
+
+
+def _overview(out: Console, file: str, size: int, summary: Summary) -> None:
+    from intformer.evaluate.summary import bits
+
+    lines = {
+        "file": f"{file} ({console.megabytes(size)})",
+        **{f"input {name}": kind for name, kind in summary.inputs.items()},
+        **{f"output {name}": kind for name, kind in summary.outputs.items()},
+        "parameters": f"{summary.parameters:,} in {summary.layers} layers",
+        "widest value": f"{summary.accumulator_bits} bits",
+    }
+    out.print(console.facts("Program", lines))
+    out.print(console.table("Operators", ["operator", "#count"], summary.operators.items()))
+    total = max(sum(summary.bytes_by_class.values()), 1)
+    sizes = (
+        (
+            kind,
+            summary.elements_by_class[kind],
+            console.megabytes(count),
+            f"{100 * count / total:.1f}",
+        )
+        for kind, count in summary.bytes_by_class.items()
+    )
+    out.print(console.table("Size", ["tensors", "#elements", "#bytes", "#%"], sizes))
+    ranges = (
+        (name, dtype, f"{low:,}", f"{high:,}", bits((low, high)))
+        for name, dtype, (low, high) in summary.widest
+    )
+    columns = ["value", "dtype", "#lowest", "#highest", "#bits"]
+    out.print(console.table("Proved ranges (the fullest)", columns, ranges))
+    for title, stored in (("Recipe", summary.recipe), ("Origin", summary.provenance)):
+        if isinstance(stored, dict):
+            out.print(console.facts(title, {k: _text(v) for k, v in stored.items()}))
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _scales(graph: Graph) -> dict[str, tuple[Any, Any]]:
+    """Value -> (scale, zero point), of the outputs and of the layers where they are recorded."""
+    values = json.loads(graph.metadata.get("values", "{}"))
+    found = {name: (scale, zero) for name, (_, scale, zero) in values.items()}
+    for name, stored in json.loads(graph.metadata.get("scales", "{}")).items():
+        entry = stored if isinstance(stored, dict) else {"scale": stored}
+        found[f"output {name}"] = (entry.get("scale"), entry.get("zero_point", 0))
+    return found

@@ -1,0 +1,108 @@
+"""Programs, float models and inputs from what stands on the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from intformer.errors import InputError
+
+if TYPE_CHECKING:
+    from intformer.frontend.sources import Source
+    from intformer.program import Program
+
+ORIGIN_KEY = "origin"
+"""Under this key a program keeps the SOURCE and the cut it was made from (JSON)."""
+
+
+def load_program(file: Path, threads: int | None = None) -> Program:
+    """Read and verify a program; ``threads`` for one run, all cores if None.
+
+    Raises:
+        InputError: no such file.
+        VerifyError: the file is not a sound program.
+    """
+    if not file.is_file():
+        raise InputError(f"{file}: no such file" if not file.exists() else f"{file}: is a folder")
+    from intformer.program import load
+
+    return load(file, threads=threads)
+
+
+def load_source(name: str, weights: Path | None, output: str | None) -> Source:
+    """Read a float model: ``zoo:NAME``, ``timm:NAME``, ``hf:FOLDER`` or a float ``.onnx``.
+
+    Raises:
+        InputError, CaptureError: it cannot be found or used.
+    """
+    from intformer.frontend.sources import load_source as load
+
+    return load(name, weights=weights, outputs=[output] if output else None)
+
+
+def load_against(
+    name: str | None, program: Program, weights: Path | None, output: str | None
+) -> Source | None:
+    """The float model that ``--against`` names, cut where the program was cut."""
+    if name is None:
+        return None
+    origin = json.loads(program.graph.metadata.get(ORIGIN_KEY, "{}"))
+    return load_source(name, weights, output or origin.get("output"))
+
+
+def calibration(
+    source: Source, data: str, samples: int, batch_size: int = 32
+) -> Iterator[dict[str, Any]]:
+    """Batches of raw integer inputs for ``quantize``, ``samples`` in all.
+
+    Raises:
+        InputError: the data cannot be used for this model.
+    """
+    from intformer.evaluate.tokens import Tokenization, sequence_limit, takes_tokens, text_batches
+
+    if takes_tokens(source.graph):
+        from intformer.evaluate.datasets import spread
+        from intformer.evaluate.pairs import open_texts
+
+        texts = open_texts(data)
+        chosen = [texts[row] for row in spread(len(texts), samples)]
+        tokens = Tokenization.of_source(source.preprocess, sequence_limit(source.graph))
+        yield from ({**feed} for feed in text_batches(source.graph, tokens, chosen, batch_size))
+        return
+    from intformer.evaluate.datasets import batches, open_images
+    from intformer.evaluate.framing import Framing
+
+    framing = Framing.of_source(source.preprocess)
+    (name,) = source.graph.inputs
+    for batch in batches(open_images(data), framing, size=batch_size, limit=samples):
+        yield {name: batch.pixels}
+
+
+def describe(program: Program, source: Source, name: str, output: str | None) -> None:
+    """Keep in the program what later verbs need: framing, classes, tokenizer, origin."""
+    from intformer.evaluate.framing import METADATA_KEY as FRAMING_KEY
+    from intformer.evaluate.framing import Framing
+    from intformer.evaluate.outputs import CLASSES_KEY
+    from intformer.evaluate.tokens import METADATA_KEY as TOKENIZER_KEY
+    from intformer.evaluate.tokens import Tokenization, takes_tokens
+
+    metadata = program.graph.metadata
+    metadata[ORIGIN_KEY] = json.dumps({"source": name, "output": output})
+    if takes_tokens(source.graph):
+        tokens = Tokenization.of_source(source.preprocess)
+        metadata[TOKENIZER_KEY] = tokens.to_metadata()
+        return
+    metadata[FRAMING_KEY] = Framing.of_source(source.preprocess).to_metadata()
+    if names := source_classes(source):
+        metadata[CLASSES_KEY] = json.dumps(names)
+
+
+def source_classes(source: Source) -> list[str]:
+    """Class names of a float model, if its configuration has them."""
+    config = getattr(source.module, "config", None)
+    labels = getattr(config, "id2label", None)
+    if isinstance(labels, dict):
+        return [str(labels[key]) for key in sorted(labels)]
+    return [str(name) for name in getattr(config, "classes", None) or ()]

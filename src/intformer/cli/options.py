@@ -1,0 +1,64 @@
+"""The arguments and options that several verbs share, with their help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ProgramFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="An integer program (.onnx, made by quantize).")
+]
+
+Data = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        metavar="DATA",
+        help="A folder of images (one sub-folder per class, or flat), a Parquet file with columns "
+        "'image' and 'label', the word 'photographs' (pictures inside scikit-image), or for text "
+        "encoders a CSV file of sentence,sentence,score or a text file.",
+    ),
+]
+
+Against = Annotated[
+    str | None,
+    typer.Option("--against", metavar="SOURCE", help="The float model to measure against."),
+]
+
+Weights = Annotated[
+    Path | None,
+    typer.Option("--weights", metavar="FILE", help="Checkpoint for timm:NAME (.safetensors)."),
+]
+
+Output = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        metavar="VALUE",
+        help="Value of a float .onnx file at which to cut it (its last one otherwise).",
+    ),
+]
+
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", min=1, help="Threads; the result is the same for any number."),
+]
+
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Inputs at a time.")]
+
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", min=1, help="Use this many, spread evenly over the data."),
+]
+
+TokenizerFile = Annotated[
+    Path | None,
+    typer.Option("--tokenizer", metavar="FILE", help="tokenizer.json, if the program has none."),
+]
+
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON document and nothing else to standard output."),
+]

@@ -1,0 +1,92 @@
+"""``intformer quantize``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from intformer.cli import console
+from intformer.cli.loading import calibration, describe, load_source
+from intformer.cli.options import Data, Json, Output, Weights
+
+
+def quantize(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="zoo:NAME, timm:NAME (with --weights), hf:FOLDER, or a float .onnx file.",
+        ),
+    ],
+    data: Data,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="OUT.onnx", help="Where to write the program.")
+    ],
+    recipe: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="intformer, naive, or a .toml or .json file.")
+    ] = "intformer",
+    weights: Weights = None,
+    samples: Annotated[int, typer.Option(min=1, help="Calibration inputs, 32 to 512.")] = 256,
+    output: Output = None,
+    flat: Annotated[
+        bool, typer.Option("--flat", help="Write plain operators, without functions.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Make an integer program from a trained float model, without retraining.
+
+    Calibration data needs no labels. The program is proved in range before it is written.
+
+    \b
+    Examples:
+      intformer quantize zoo:vit_cifar10 --data photographs -o vit.onnx
+      intformer quantize timm:deit_small_patch16_224 --weights deit.safetensors \\
+          --data imagenet/val -o deit.onnx
+      intformer quantize hf:./minilm --data stsb_train.csv -o minilm.onnx
+      intformer quantize focus.onnx --output /backbone/layernorm/Add_1_output_0 \\
+          --data photos.parquet --samples 128 -o focus_int.onnx
+    """
+    start = time.perf_counter()
+    loaded = load_source(source, weights, output)
+    from intformer.quantize.api import quantize as convert
+    from intformer.quantize.recipe import load_recipe
+
+    chosen = load_recipe(recipe)
+    with console.writing(out) as temporary:
+        with console.stages() as progress:
+            batches = calibration(loaded, data, samples)
+            program = convert(loaded, batches, recipe=chosen, progress=progress)
+        describe(program, loaded, source, output)
+        program.save(temporary, flat=flat)
+        size = temporary.stat().st_size
+    _report(program, source, out, size, time.perf_counter() - start, as_json=as_json)
+
+
+def _report(
+    program: object, source: str, out: Path, size: int, seconds: float, *, as_json: bool
+) -> None:
+    from intformer.evaluate.summary import float_bytes, summarize
+
+    summary = summarize(program.graph)  # type: ignore[attr-defined]
+    result = {
+        "program": str(out),
+        "source": source,
+        "bytes": size,
+        "percent_of_float32": round(100 * size / float_bytes(summary), 2),
+        "seconds": round(seconds, 2),
+        "accumulator_bits": summary.accumulator_bits,
+    }
+    if as_json:
+        console.print_json(result)
+        return
+    lines = {
+        "program": out,
+        "made from": source,
+        "size": f"{console.megabytes(size)} ({result['percent_of_float32']} % of float32)",
+        "proved": f"every value in range; the widest needs {summary.accumulator_bits} bits",
+        "time": f"{seconds:.1f} s",
+    }
+    console.output().print(console.facts("Integer program", lines))
