@@ -3,6 +3,10 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 namespace intformer {
 namespace {
 
@@ -21,9 +25,78 @@ constexpr Kernels kPortable = {
     portable::table,
 };
 
-bool supported(Level level) { return level == Level::portable; }
+#if defined(__x86_64__)
+constexpr Kernels kAvx2 = {
+    Level::avx2,
+    "avx2",
+    8,
+    avx2::gemm,
+    avx2::gemm_scratch_bytes,
+    avx2::pack_attention,
+    avx2::attention_packed_bytes,
+    avx2::attention_scratch_bytes,
+    avx2::attention,
+    avx2::norm,
+    avx2::rescale,
+    portable::table,
+};
 
-const Kernels* const kLevels[] = {&kPortable};
+constexpr Kernels kAvxVnni = {
+    Level::avxvnni,
+    "avxvnni",
+    8,
+    avxvnni::gemm,
+    avxvnni::gemm_scratch_bytes,
+    avxvnni::pack_attention,
+    avxvnni::attention_packed_bytes,
+    avxvnni::attention_scratch_bytes,
+    avxvnni::attention,
+    avx2::norm,
+    avx2::rescale,
+    portable::table,
+};
+
+constexpr Kernels kAvx512Vnni = {
+    Level::avx512vnni,
+    "avx512vnni",
+    16,
+    avx512vnni::gemm,
+    avx512vnni::gemm_scratch_bytes,
+    avx512vnni::pack_attention,
+    avx512vnni::attention_packed_bytes,
+    avx512vnni::attention_scratch_bytes,
+    avx512vnni::attention,
+    avx512vnni::norm,
+    avx512vnni::rescale,
+    portable::table,
+};
+
+constexpr const Kernels* kLevels[] = {&kPortable, &kAvx2, &kAvxVnni, &kAvx512Vnni};
+
+bool has_avxvnni() {
+  unsigned a, b, c, d;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1u << 4);
+}
+
+bool has_avx512vnni() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512vnni");
+}
+
+bool supported(Level level) {
+  switch (level) {
+    case Level::portable: return true;
+    case Level::avx2: return __builtin_cpu_supports("avx2");
+    case Level::avxvnni: return __builtin_cpu_supports("avx2") && has_avxvnni();
+    default: return __builtin_cpu_supports("avx2") && has_avx512vnni();
+  }
+}
+#else
+constexpr const Kernels* kLevels[] = {&kPortable};
+
+bool supported(Level) { return true; }
+#endif
 
 const Kernels& best() {
   const Kernels* found = &kPortable;
@@ -34,9 +107,8 @@ const Kernels& best() {
 }
 
 const Kernels& chosen() {
-  const Kernels& top = best();
   const char* wanted = std::getenv("INTFORMER_ISA");
-  if (!wanted || !*wanted) return top;
+  if (!wanted || !*wanted) return best();
   std::string names;
   for (const Kernels* level : kLevels) {
     if (!supported(level->level)) continue;
@@ -62,6 +134,17 @@ std::vector<std::string> available_levels() {
   return names;
 }
 
-std::vector<std::string> cpu_features() { return {}; }
+std::vector<std::string> cpu_features() {
+  std::vector<std::string> names;
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2")) names.emplace_back("avx2");
+  if (__builtin_cpu_supports("avx512f")) names.emplace_back("avx512f");
+  if (__builtin_cpu_supports("avx512bw")) names.emplace_back("avx512bw");
+  if (__builtin_cpu_supports("avx512vnni")) names.emplace_back("avx512vnni");
+  if (__builtin_cpu_supports("avx512vbmi")) names.emplace_back("avx512vbmi");
+  if (has_avxvnni()) names.emplace_back("avxvnni");
+#endif
+  return names;
+}
 
 }  // namespace intformer

@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from programs import bert_like, random_inputs, single_operator_cases, vit_like
 
 from intformer.errors import InputError
 from intformer.ir.graph import Graph
 from intformer.reference import interpret
 from intformer.runtime import Session
+from programs import bert_like, random_inputs, single_operator_cases, vit_like
 
 CASES = single_operator_cases()
 SIZES = [{"N": 1, "S": 7}, {"N": 3, "S": 1}, {"N": 8, "S": 9}]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from enum import IntEnum
 from typing import cast
 
 import numpy as np
@@ -10,7 +11,14 @@ import numpy as np
 from intformer.ir.graph import Array, Node
 from intformer.runtime.fuse import Group
 from intformer.runtime.memory import Location
-from intformer.runtime.packing import channels, folded_offset, full_table, split_lanes
+from intformer.runtime.packing import (
+    channels,
+    folded_offset,
+    full_table,
+    pack_weight,
+    safe_group,
+    split_lanes,
+)
 from intformer.runtime.plan import DTYPE_CODES, Builder
 
 RAW, REQUANTIZE, RESIDUAL = 0, 1, 2
@@ -41,7 +49,44 @@ def _wide_weight(builder: Builder, linear: Node) -> Array:
 
 def _packed(builder: Builder, linear: Node, weight: Array) -> tuple[Location, int]:
     """The packed weight and the native ``Form`` of the product."""
-    return builder.constant(("weight", linear.inputs[1], weight.shape), lambda: weight), 0
+    form = builder.constants.note(
+        ("form", linear.inputs[1], linear.op), lambda: choose_form(builder.level, linear.op, weight)
+    )
+    key = ("weight", linear.inputs[1], weight.shape, form)
+    if form is Form.PLAIN:
+        return builder.constant(key, lambda: weight), form
+    group, steps = (2, 1) if form is Form.WIDE else (4, STEPS[form])
+    return builder.constant(key, lambda: pack_weight(weight, builder.lanes, group, steps)), form
+
+
+class Form(IntEnum):
+    """How a product is computed; the numbers are those of the native ``Form``."""
+
+    PLAIN = 0
+    VNNI = 1
+    PAIRS2 = 2
+    PAIRS4 = 3
+    PAIRS8 = 4
+    SIGN = 5
+    WIDE = 6
+
+
+STEPS = {Form.VNNI: 1, Form.PAIRS2: 1, Form.PAIRS4: 2, Form.PAIRS8: 4, Form.SIGN: 1}
+"""Blocks of four rows that one addition in int16 (or int32) covers."""
+
+
+def choose_form(level: str, op: str, weight: Array) -> Form:
+    """The fastest exact form for these weights at an instruction-set level."""
+    if level == "portable":
+        return Form.PLAIN
+    if op == "linear16":
+        return Form.WIDE
+    if level != "avx2":
+        return Form.VNNI
+    group = safe_group(weight)
+    if group > 1:
+        return {2: Form.PAIRS2, 4: Form.PAIRS4, 8: Form.PAIRS8}[group]
+    return Form.SIGN if weight.min() > -128 else Form.WIDE
 
 
 def _epilogue(
@@ -53,10 +98,10 @@ def _epilogue(
         return _residual(builder, group, add, columns)
     if requantize is not None:
         return _requantized(builder, group, requantize, columns)
-    bias = builder.graph.constants[group.head.inputs[2]]
     lanes = builder.lanes
     place = builder.constant(
-        ("bias", group.head.inputs[2], columns), lambda: channels(bias, columns, lanes)
+        ("bias", *group.head.inputs[1:], columns),
+        lambda: channels(_bias(builder, group).astype(np.int32), columns, lanes),
     )
     out = DTYPE_CODES["int32"]
     return [RAW, out, columns, 1, 0, 1, 0], [place, None, None, None, None, None]
@@ -101,10 +146,19 @@ def _multiplier(builder: Builder, name: str, columns: int) -> Location:
 
 def _offset(builder: Builder, group: Group, multiplier: str, offset: str, columns: int) -> Location:
     """The epilogue's offset with the bias folded in."""
-    bias, lanes, constants = group.head.inputs[2], builder.lanes, builder.graph.constants
+    lanes, constants = builder.lanes, builder.graph.constants
 
     def make() -> Array:
-        folded = folded_offset(constants[offset], constants[bias], constants[multiplier])
+        folded = folded_offset(constants[offset], _bias(builder, group), constants[multiplier])
         return split_lanes(folded, columns, lanes)
 
-    return builder.constant(("offset", bias, multiplier, offset, columns), make)
+    return builder.constant(("offset", *group.head.inputs[1:], multiplier, offset, columns), make)
+
+
+def _bias(builder: Builder, group: Group) -> Array:
+    """The bias that belongs to what the product form computes: ``SIGN`` takes x - 128 for x."""
+    _, weight, bias = group.head.inputs
+    own = builder.graph.constants[bias]
+    if builder.constants.notes.get(("form", weight, group.head.op)) is not Form.SIGN:
+        return own
+    return own + 128 * builder.graph.constants[weight].sum(axis=0, dtype=np.int64)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from intformer.ir.graph import Array
+
+T = TypeVar("T")
 
 
 class Constants:
@@ -14,7 +17,14 @@ class Constants:
 
     def __init__(self) -> None:
         self.arrays: list[Array] = []
+        self.notes: dict[tuple[object, ...], Any] = {}
         self._index: dict[tuple[object, ...], int] = {}
+
+    def note(self, key: tuple[object, ...], make: Callable[[], T]) -> T:
+        """A decision about the constants, taken once."""
+        if key not in self.notes:
+            self.notes[key] = make()
+        return cast(T, self.notes[key])
 
     def get(self, key: tuple[object, ...], make: Callable[[], Array]) -> int:
         """The index of the array under ``key``, made by ``make`` if it is new."""
@@ -56,3 +66,42 @@ def full_table(entries: Array) -> Array:
     full = np.zeros(256, entries.dtype)
     full[: len(entries)] = entries[:256]
     return full
+
+
+def pack_weight(weight: Array, lanes: int, group: int, steps: int) -> Array:
+    """``weight`` int8 [K, O] as [O/lanes][K/group][lanes][group], zeros past the ends.
+
+    ``group`` values along K fill four bytes (four int8, or two that are widened to int16); K is padded
+    to a multiple of ``group·steps``.
+    """
+    rows, columns = weight.shape
+    full = np.zeros(
+        (
+            -(-rows // (group * steps)) * group * steps,
+            -(-columns // lanes) * lanes,
+        ),
+        np.int8 if group == 4 else np.int16,
+    )
+    full[:rows, :columns] = weight
+    blocks = full.reshape(-1, group, full.shape[1] // lanes, lanes)
+    return np.ascontiguousarray(blocks.transpose(2, 0, 3, 1)).reshape(-1)
+
+
+SAFE_SUM = 128
+"""Weights whose products share an int16 lane: 255·128 = 32640 is the largest that fits."""
+
+
+def safe_group(weight: Array) -> int:
+    """How many products with uint8 may be added in int16: 8, 4, 2, or 1 if not even pairs.
+
+    Rows 4i + 2j and 4i + 2j + 1 of ``weight`` [K, O] share an int16 lane; lane j of two or four
+    consecutive blocks of four rows may be added before widening. A group is safe if the magnitudes
+    of its weights sum to at most ``SAFE_SUM`` in every column.
+    """
+    rows, columns = weight.shape
+    full = np.zeros((-(-rows // 16) * 16, columns), np.int16)
+    full[:rows] = np.abs(weight.astype(np.int16))
+    pairs = full.reshape(-1, 4, 2, 2, columns).sum(axis=3, dtype=np.int16)
+    fours = pairs.reshape(-1, 2, 2, 2, columns).sum(axis=2, dtype=np.int16)
+    candidates = ((8, fours.sum(axis=1, dtype=np.int16)), (4, fours), (2, pairs))
+    return next((size for size, sums in candidates if sums.max() <= SAFE_SUM), 1)

@@ -1,0 +1,340 @@
+// Attention for any vector width. Include after a vector header, x86/rescale.h and x86/tile.h.
+//
+// With VNNI, q and the softmax weights are the unsigned operands; keys and values are packed as
+// k - 128 and v - 128, and the zero points become a constant per key, per query and per row of
+// weights. Without VNNI all operands are widened to int16 with their zero points subtracted.
+#pragma once
+
+#include "attention.h"
+
+namespace intformer {
+namespace {
+
+#if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
+constexpr bool kNarrow = true;
+using Dot = DotVnni;
+using Weight = uint8_t;
+#else
+constexpr bool kNarrow = false;
+using Dot = DotWide;
+using Weight = int16_t;
+#endif
+#if defined(__AVX512F__)
+using AttentionTiles = Tiles<Dot, 6, 4>;
+constexpr int kRows = 6, kVectors = 4;
+#else
+using AttentionTiles = Tiles<Dot, 4, 3>;
+constexpr int kRows = 4, kVectors = 3;
+#endif
+constexpr int64_t kGroup = kNarrow ? 4 : 2;
+
+// Sizes of the packed form of one head and of the scratch of one thread.
+struct Layout {
+  int64_t key_steps, value_steps, columns, wide;       // columns: keys in whole vectors
+  int64_t keys, corrections, values, kept, bytes;      // offsets, then the size of one head
+  int64_t queries, scores, weights, mixed, scratch;    // offsets, then the size of the scratch
+};
+
+Layout layout_of(int64_t keys, int64_t size) {
+  Layout l{};
+  l.key_steps = (size + kGroup - 1) / kGroup;
+  l.value_steps = (keys + kGroup - 1) / kGroup;
+  l.columns = round_up(keys, kLanes);
+  l.wide = round_up(size, kLanes);
+  l.corrections = l.key_steps * 4 * l.columns;
+  l.kept = l.corrections + l.columns * 4;
+  l.values = round_up(l.kept + l.columns * 4, 64);
+  l.bytes = round_up(l.values + l.value_steps * 4 * l.wide, 64);
+  l.scores = round_up(kRows * l.key_steps * 4, 64);
+  l.weights = l.scores + round_up(kRows * l.columns * 4, 64);
+  l.mixed = l.weights + round_up(kRows * l.columns * static_cast<int64_t>(sizeof(Weight)), 64);
+  l.scratch = l.mixed + kRows * l.wide * 4;
+  return l;
+}
+
+// --- packing
+
+constexpr uint32_t kSigns = 0x80808080;
+
+// Four key bytes minus 128, or two key values minus their zero; 0 past the end.
+uint32_t key_group(const Attention& a, const uint8_t* k, int64_t left) {
+  uint32_t result = 0;
+  if constexpr (kNarrow) {
+    if (left >= 4) {
+      __builtin_memcpy(&result, k, 4);
+      return result ^ kSigns;
+    }
+    for (int64_t i = 0; i < left; ++i) result |= static_cast<uint32_t>(k[i] ^ 0x80) << (8 * i);
+  } else {
+    for (int64_t i = 0; i < 2 && i < left; ++i) {
+      result |= static_cast<uint32_t>(static_cast<uint16_t>(k[i] - a.k_zero)) << (16 * i);
+    }
+  }
+  return result;
+}
+
+int32_t byte_sum(const uint8_t* x, int64_t n) {
+  int32_t sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += x[i];
+  return sum;
+}
+
+void pack_keys(const Attention& a, const Layout& l, const uint8_t* k, std::byte* packed) {
+  auto* groups = reinterpret_cast<uint32_t*>(packed);
+  auto* corrections = reinterpret_cast<int32_t*>(packed + l.corrections);
+  const auto size = static_cast<int32_t>(a.size);
+  for (int64_t s = 0; s < l.columns; ++s) {
+    uint32_t* column = groups + s / kLanes * l.key_steps * kLanes + s % kLanes;
+    const uint8_t* key = k + s * a.k_stride;
+    for (int64_t i = 0; i < l.key_steps; ++i) {
+      column[i * kLanes] = s < a.keys ? key_group(a, key + i * kGroup, a.size - i * kGroup) : 0;
+    }
+    const int32_t own = kNarrow && s < a.keys ? byte_sum(key, a.size) - size * a.k_zero : 0;
+    corrections[s] = s < a.keys ? -a.q_zero * own : kDropped;
+  }
+}
+
+void pack_mask(const Attention& a, const Layout& l, int64_t image, std::byte* packed) {
+  auto* kept = reinterpret_cast<int32_t*>(packed + l.kept);
+  const uint8_t* mask = a.mask + image * a.keys;
+  for (int64_t s = 0; s < l.columns; ++s) kept[s] = s < a.keys && mask[s] >= 1 ? -1 : 0;
+}
+
+// Transposes kGroup rows of values into groups, one column after the other.
+void pack_value_group(const Attention& a, const uint8_t* v, int64_t rows, int64_t d, uint8_t* to) {
+  for (int64_t j = 0; j < kGroup; ++j) {
+    const uint8_t value = j < rows ? v[j * a.v_stride + d] : 0;
+    if constexpr (kNarrow) {
+      to[j] = j < rows ? value ^ 0x80 : 0;
+    } else {
+      const auto centred = static_cast<int16_t>(j < rows ? value - a.v_zero : 0);
+      __builtin_memcpy(to + 2 * j, &centred, 2);
+    }
+  }
+}
+
+// Sixteen columns of four full rows of 8-bit values.
+void pack_values_16(const Attention& a, const uint8_t* v, uint8_t* to, int64_t half) {
+  const __m128i sign = _mm_set1_epi8(-128);
+  __m128i rows[4];
+  for (int j = 0; j < 4; ++j) {
+    const auto* from = reinterpret_cast<const __m128i*>(v + j * a.v_stride);
+    rows[j] = _mm_xor_si128(_mm_loadu_si128(from), sign);
+  }
+  const __m128i low01 = _mm_unpacklo_epi8(rows[0], rows[1]);
+  const __m128i low23 = _mm_unpacklo_epi8(rows[2], rows[3]);
+  const __m128i high01 = _mm_unpackhi_epi8(rows[0], rows[1]);
+  const __m128i high23 = _mm_unpackhi_epi8(rows[2], rows[3]);
+  auto* first = reinterpret_cast<__m128i*>(to);
+  auto* second = reinterpret_cast<__m128i*>(to + half);
+  _mm_storeu_si128(first, _mm_unpacklo_epi16(low01, low23));
+  _mm_storeu_si128(first + 1, _mm_unpackhi_epi16(low01, low23));
+  _mm_storeu_si128(second, _mm_unpacklo_epi16(high01, high23));
+  _mm_storeu_si128(second + 1, _mm_unpackhi_epi16(high01, high23));
+}
+
+void pack_values(const Attention& a, const Layout& l, const uint8_t* v, std::byte* packed) {
+  auto* to = reinterpret_cast<uint8_t*>(packed + l.values);
+  const int64_t panel = l.value_steps * 4 * kLanes;
+  // Columns 8..15 follow in the same panel of 16 lanes, or open the next panel of 8 lanes.
+  const int64_t half = kLanes == 16 ? 32 : panel;
+  for (int64_t step = 0; step < l.value_steps; ++step) {
+    const uint8_t* from = v + step * kGroup * a.v_stride;
+    const int64_t rows = a.keys - step * kGroup;
+    int64_t d = 0;
+    for (; kNarrow && rows >= 4 && d + 16 <= a.size; d += 16) {
+      pack_values_16(a, from + d, to + d / kLanes * panel + step * 4 * kLanes, half);
+    }
+    for (; d < l.wide; ++d) {
+      uint8_t* cell = to + d / kLanes * panel + (step * kLanes + d % kLanes) * 4;
+      pack_value_group(a, from, d < a.size ? rows : 0, d, cell);
+    }
+  }
+}
+
+void pack_head(const Attention& a, int64_t unit) {
+  const Layout l = layout_of(a.keys, a.size);
+  const int64_t image = unit / a.heads, column = unit % a.heads * a.size;
+  std::byte* packed = a.packed + unit * l.bytes;
+  pack_keys(a, l, a.k + image * a.k_batch + column, packed);
+  pack_values(a, l, a.v + image * a.v_batch + column, packed);
+  if (a.mask) pack_mask(a, l, image, packed);
+}
+
+// --- attending
+
+struct Work {
+  const Attention& a;
+  const Layout l;
+  const std::byte* packed;
+  std::byte* scratch;
+
+  int32_t* scores() const { return reinterpret_cast<int32_t*>(scratch + l.scores); }
+  Weight* weights() const { return reinterpret_cast<Weight*>(scratch + l.weights); }
+  int32_t* mixed() const { return reinterpret_cast<int32_t*>(scratch + l.mixed); }
+};
+
+// Products of `count` rows of A with all panels of B.
+void multiply(const TileSource& first, int count, int64_t columns, int32_t* out) {
+  TileSource s = first;
+  for (int64_t c = 0; c < columns; c += kVectors * kLanes) {
+    const int64_t left = (columns - c) / kLanes;
+    const int vectors = static_cast<int>(left < kVectors ? left : kVectors);
+    AttentionTiles::run(s, 0, count, vectors, out + c, columns);
+    s.b += vectors * s.b_panel;
+  }
+}
+
+// Query rows as tiles read them: in place where possible, else copied.
+TileSource query_rows(const Work& w, const uint8_t* q, int count) {
+  const int64_t stride = w.l.key_steps * 4, panel = w.l.key_steps * 4 * kLanes;
+  if (kNarrow && w.a.size % 4 == 0) {
+    return {reinterpret_cast<const std::byte*>(q), w.a.q_stride, w.packed, panel, w.l.key_steps};
+  }
+  for (int r = 0; r < count; ++r) {
+    std::byte* to = w.scratch + r * stride;
+    __builtin_memset(to, 0, static_cast<size_t>(stride));
+    for (int64_t d = 0; d < w.a.size; ++d) {
+      const uint8_t level = q[r * w.a.q_stride + d];
+      if constexpr (kNarrow) {
+        reinterpret_cast<uint8_t*>(to)[d] = level;
+      } else {
+        reinterpret_cast<int16_t*>(to)[d] = static_cast<int16_t>(level - w.a.q_zero);
+      }
+    }
+  }
+  return {w.scratch, stride, w.packed, panel, w.l.key_steps};
+}
+
+// Adds the zero-point terms, applies the mask, and returns the largest score.
+int32_t settle(const Work& w, const uint8_t* q, int32_t* scores) {
+  const auto* corrections = reinterpret_cast<const int32_t*>(w.packed + w.l.corrections);
+  const auto* kept = reinterpret_cast<const int32_t*>(w.packed + w.l.kept);
+  // The query's own term changes all scores alike: only the fixed score of dropped keys needs it.
+  const bool masked = w.a.mask != nullptr;
+  const int32_t own = kNarrow && masked ? (128 - w.a.k_zero) * byte_sum(q, w.a.size) : 0;
+  const V shift = Isa::set(own), dropped = Isa::set(kDropped);
+  V most = Isa::set(INT32_MIN);
+  for (int64_t s = 0; s < w.l.columns; s += kLanes) {
+    V x = Isa::add(Isa::add(Isa::load(scores + s), Isa::load(corrections + s)), shift);
+    if (masked) x = Isa::select(dropped, x, Isa::load(kept + s));
+    Isa::store(scores + s, x);
+    most = Isa::max(most, x);
+  }
+  return Isa::maximum(most);
+}
+
+struct Exponent {
+  V limit, multiplier, half, steps, fraction, quadratic, linear, constant, one_half, scale;
+  int shift;
+};
+
+Exponent exponent_of(const Attention& a) {
+  return {Isa::set(a.limit),
+          Isa::set(a.multiplier),
+          Isa::set(1 << (a.exp_shift - 1)),
+          Isa::set(kExpSteps),
+          Isa::set((1 << kExpBits) - 1),
+          Isa::set(kExpQuadratic),
+          Isa::set(kExpLinear),
+          Isa::set(kExpConstant),
+          Isa::set(1 << (kExpScale - 1)),
+          Isa::set(kExpScale),
+          a.exp_shift};
+}
+
+// arith.softmax_weights of the distances to the maximum.
+inline V weights_of(const Exponent& e, V distance) {
+  const V product = Isa::mul(Isa::min(distance, e.limit), e.multiplier);
+  const V exponent = Isa::min(Isa::sra(Isa::add(product, e.half), e.shift), e.steps);
+  const V octave = Isa::sra(exponent, kExpBits), fraction = Isa::both(exponent, e.fraction);
+  const V slope = Isa::sub(e.linear, Isa::mul(fraction, e.quadratic));
+  const V curve = Isa::sub(e.constant, Isa::mul(fraction, slope));
+  const V rounded = Isa::add(curve, Isa::sll_each(e.one_half, octave));
+  return Isa::srl_each(rounded, Isa::add(e.scale, octave));
+}
+
+[[maybe_unused]] void store_weights(uint8_t* to, V x) { Isa::store_u8(to, x); }
+[[maybe_unused]] void store_weights(int16_t* to, V x) { Isa::store_i16(to, x); }
+
+// Lanes below `count` keep their value, the others become 0.
+V first_lanes(V x, int64_t count) {
+  alignas(64) int32_t keep[kLanes];
+  for (int i = 0; i < kLanes; ++i) keep[i] = i < count ? -1 : 0;
+  return Isa::both(x, Isa::load(keep));
+}
+
+int32_t fill_weights(const Work& w, const Exponent& e, int32_t most, const int32_t* scores,
+                     Weight* weights) {
+  const V top = Isa::set(most);
+  V total = Isa::zero();
+  int64_t s = 0;
+  for (; s + kLanes <= w.a.keys; s += kLanes) {
+    const V x = weights_of(e, Isa::sub(top, Isa::load(scores + s)));
+    store_weights(weights + s, x);
+    total = Isa::add(total, x);
+  }
+  if (s < w.a.keys) {
+    const V x = first_lanes(weights_of(e, Isa::sub(top, Isa::load(scores + s))), w.a.keys - s);
+    store_weights(weights + s, x);
+    total = Isa::add(total, x);
+  }
+  return Isa::sum(total);
+}
+
+// Divides a row of P·V by the sum of its weights and stores it.
+void deliver(const Work& w, const int32_t* mixed, int32_t total, int64_t out) {
+  const Attention& a = w.a;
+  const int64_t inverse = a.gain / (total < 255 ? 255 : total);
+  const int64_t own = kNarrow ? wrap_mul((128 - a.v_zero) * total, inverse) : 0;
+  const int64_t offset = wrap_add(own, a.offset);
+  if (inverse > INT32_MAX) {
+    for (int64_t d = 0; d < a.size; ++d) {
+      const int64_t value = wrap_add(wrap_mul(mixed[d], inverse), offset);
+      store(a.out, a.out_type, out + d, shifted(value, a.shift));
+    }
+    return;
+  }
+  const Factor factor = factor_of(static_cast<int32_t>(inverse));
+  const Wide constant = wide_of(offset);
+  const Isa::Shift shift = Isa::shift(a.shift);
+  for (int64_t d = 0; d < a.size; d += kLanes) {
+    const V x = merged(plus(product(Isa::load(mixed + d), factor), constant), shift);
+    store_lanes(a.out_type, a.out, out + d, x, a.size - d);
+  }
+}
+
+void attend_rows(const Work& w, const Exponent& e, const uint8_t* q, int count, int64_t out) {
+  const Attention& a = w.a;
+  const Layout& l = w.l;
+  multiply(query_rows(w, q, count), count, l.columns, w.scores());
+  int32_t totals[kRows];
+  for (int r = 0; r < count; ++r) {
+    int32_t* scores = w.scores() + r * l.columns;
+    const int32_t most = settle(w, q + r * a.q_stride, scores);
+    totals[r] = fill_weights(w, e, most, scores, w.weights() + r * l.columns);
+  }
+  const auto* weights = reinterpret_cast<const std::byte*>(w.weights());
+  const int64_t stride = l.columns * static_cast<int64_t>(sizeof(Weight));
+  const int64_t panel = l.value_steps * 4 * kLanes;
+  multiply({weights, stride, w.packed + l.values, panel, l.value_steps}, count, l.wide, w.mixed());
+  for (int r = 0; r < count; ++r) {
+    deliver(w, w.mixed() + r * l.wide, totals[r], out + r * a.heads * a.size);
+  }
+}
+
+void attend(const Attention& a, int64_t unit, Range queries, std::byte* scratch) {
+  const Layout l = layout_of(a.keys, a.size);
+  const Work w{a, l, a.packed + unit * l.bytes, scratch};
+  const Exponent e = exponent_of(a);
+  const int64_t image = unit / a.heads, column = unit % a.heads * a.size;
+  const int64_t out = image * a.queries * a.heads * a.size + column;
+  for (int64_t t = queries.begin; t < queries.end; t += kRows) {
+    const int count = static_cast<int>(queries.end - t < kRows ? queries.end - t : kRows);
+    const uint8_t* q = a.q + image * a.q_batch + t * a.q_stride + column;
+    attend_rows(w, e, q, count, out + t * a.heads * a.size);
+  }
+}
+
+}  // namespace
+}  // namespace intformer

@@ -1,0 +1,22 @@
+#include <utility>
+
+#include "../x86/vector256.h"
+#include "../x86/rescale.h"
+#include "../x86/tile.h"
+#include "x86_attention.h"
+
+namespace intformer::avxvnni {
+
+int64_t attention_packed_bytes(int64_t keys, int64_t size) { return layout_of(keys, size).bytes; }
+
+int64_t attention_scratch_bytes(int64_t keys, int64_t size) {
+  return layout_of(keys, size).scratch;
+}
+
+void pack_attention(const Attention& a, int64_t unit) { pack_head(a, unit); }
+
+void attention(const Attention& a, int64_t unit, Range queries, std::byte* scratch) {
+  attend(a, unit, queries, scratch);
+}
+
+}  // namespace intformer::avxvnni

@@ -1,0 +1,11 @@
+#include "../x86/vector256.h"
+#include "../x86/rescale.h"
+#include "x86_rescale.h"
+
+namespace intformer::avx2 {
+
+void rescale(const Rescale& r, const void* a, const void* b, void* out) {
+  rescale_row(r, a, b, out);
+}
+
+}  // namespace intformer::avx2

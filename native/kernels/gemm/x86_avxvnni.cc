@@ -1,0 +1,17 @@
+#include <utility>
+
+#include "../x86/vector256.h"
+#include "../x86/rescale.h"
+#include "../x86/tile.h"
+#include "x86_gemm.h"
+
+namespace intformer::avxvnni {
+
+int64_t gemm_scratch_bytes(int64_t rows, int64_t depth) { return scratch_bytes(rows, depth); }
+
+void gemm(const Gemm& g, Range rows, Range columns, std::byte* scratch) {
+  if (g.form == Form::wide) return product_block<DotWide, 4, 3, 2>(g, rows, columns, scratch);
+  product_block<DotVnni, 4, 3, 4>(g, rows, columns, scratch);
+}
+
+}  // namespace intformer::avxvnni

@@ -1,0 +1,183 @@
+// The product of one block and its epilogue, for any vector width and any form.
+// Include after a vector header and x86/rescale.h, x86/tile.h.
+#pragma once
+
+#include "gemm.h"
+
+namespace intformer {
+namespace {
+
+constexpr int64_t kTileBytes = 8192, kByteRows = 4096;
+
+int64_t scratch_bytes(int64_t rows, int64_t depth) {
+  return kTileBytes + kByteRows + rows * (round_up(depth, 16) * 2 + 64);
+}
+
+// A finished tile in int32 and where it belongs.
+struct Block {
+  const int32_t* sums;
+  int64_t stride;
+  int64_t row, column;
+  int rows;
+  int64_t columns;
+};
+
+void finish_raw(const Epilogue& e, const Block& t) {
+  auto* out = static_cast<int32_t*>(e.out);
+  for (int64_t c = 0; c < t.columns; c += kLanes) {
+    const V bias = Isa::load(e.bias + t.column + c);
+    for (int r = 0; r < t.rows; ++r) {
+      const V x = Isa::add(Isa::load(t.sums + r * t.stride + c), bias);
+      store_lanes(DType::i32, out, (t.row + r) * e.out_stride + t.column + c, x, t.columns - c);
+    }
+  }
+}
+
+template <DType kType>
+void finish_requantized(const Epilogue& e, const Block& t, void* out, int64_t out_stride) {
+  const Isa::Shift shift = Isa::shift(e.shift);
+  for (int64_t c = 0; c < t.columns; c += kLanes) {
+    const Factor multiplier = factor_at(e.multiplier + t.column + c);
+    const Wide offset = wide_at(e.offset + t.column + c);
+    for (int r = 0; r < t.rows; ++r) {
+      const V sum = Isa::load(t.sums + r * t.stride + c);
+      const V x = merged(plus(product(sum, multiplier), offset), shift);
+      store_lanes(kType, out, r * out_stride + c, x, t.columns - c);
+    }
+  }
+}
+
+template <DType kType>
+void finish_residual(const Epilogue& e, const Block& t, void* out) {
+  const Isa::Shift shift = Isa::shift(e.shift);
+  for (int64_t c = 0; c < t.columns; c += kLanes) {
+    const Factor multiplier = factor_at(e.multiplier + t.column + c);
+    const Factor other = factor_at(e.residual_multiplier + t.column + c);
+    const Wide offset = wide_at(e.offset + t.column + c);
+    for (int r = 0; r < t.rows; ++r) {
+      const int64_t from = (t.row + r) % e.residual_rows * e.residual_stride + t.column + c;
+      const V b = load_lanes(DType::i16, e.residual, from, t.columns - c);
+      const V sum = Isa::load(t.sums + r * t.stride + c);
+      const Wide total = plus(plus(product(sum, multiplier), product(b, other)), offset);
+      store_lanes(kType, out, r * e.out_stride + c, merged(total, shift), t.columns - c);
+    }
+  }
+}
+
+template <class T>
+void look_up_rows(const Epilogue& e, const Block& t, const uint8_t* levels, T* out) {
+  const auto* entries = reinterpret_cast<const T*>(e.table);
+  for (int r = 0; r < t.rows; ++r) {
+    for (int64_t c = 0; c < t.columns; ++c) {
+      out[r * e.out_stride + c] = entries[levels[r * t.stride + c]];
+    }
+  }
+}
+
+// Requantizes into `levels`, then looks each byte up.
+void finish_table(const Epilogue& e, const Block& t, void* out, uint8_t* levels) {
+  finish_requantized<DType::u8>(e, t, levels, t.stride);
+  if (item_size(e.table_type) == 1) {
+    look_up_rows(e, t, levels, static_cast<uint8_t*>(out));
+  } else {
+    look_up_rows(e, t, levels, static_cast<int16_t*>(out));
+  }
+}
+
+template <DType kType>
+void finish_as(const Epilogue& e, const Block& t, void* out) {
+  if (e.finish == Finish::residual) {
+    finish_residual<kType>(e, t, out);
+  } else {
+    finish_requantized<kType>(e, t, out, e.out_stride);
+  }
+}
+
+void finish(const Epilogue& e, const Block& t, uint8_t* levels) {
+  if (e.finish == Finish::raw) return finish_raw(e, t);
+  const DType type = e.table ? e.table_type : e.out_type;
+  const int64_t start = (t.row * e.out_stride + t.column) * item_size(type);
+  void* out = static_cast<std::byte*>(e.out) + start;
+  if (e.table) return finish_table(e, t, out, levels);
+  switch (type) {
+    case DType::u8: return finish_as<DType::u8>(e, t, out);
+    case DType::i8: return finish_as<DType::i8>(e, t, out);
+    case DType::i16: return finish_as<DType::i16>(e, t, out);
+    default: return finish_as<DType::i32>(e, t, out);
+  }
+}
+
+// Rows of A as tiles read them.
+struct Rows {
+  const std::byte* data;
+  int64_t stride, apart;
+};
+
+void pad_row(const uint8_t* from, int64_t depth, int64_t padded, uint8_t* to) {
+  __builtin_memcpy(to, from, static_cast<size_t>(depth));
+  for (int64_t i = depth; i < padded; ++i) to[i] = 0;
+}
+
+template <class T>
+void widen_row(const T* from, int64_t depth, int64_t padded, int16_t* to) {
+  for (int64_t i = 0; i < depth; ++i) to[i] = from[i];
+  for (int64_t i = depth; i < padded; ++i) to[i] = 0;
+}
+
+// a - 128 and its magnitude; padding is 0 in both.
+void centre_row(const uint8_t* from, int64_t depth, int64_t padded, uint8_t* to) {
+  for (int64_t i = 0; i < depth; ++i) {
+    const int centred = from[i] - 128;
+    to[i] = static_cast<uint8_t>(centred);
+    to[padded + i] = static_cast<uint8_t>(centred < 0 ? -centred : centred);
+  }
+  for (int64_t i = depth; i < padded; ++i) to[i] = to[padded + i] = 0;
+}
+
+Rows prepare_rows(const Gemm& g, Range rows, int64_t padded, std::byte* to) {
+  const auto* bytes = static_cast<const uint8_t*>(g.a);
+  const bool simple = g.form != Form::wide && g.form != Form::sign;
+  if (simple && padded == g.k) {
+    return {reinterpret_cast<const std::byte*>(bytes + rows.begin * g.a_stride), g.a_stride, 0};
+  }
+  const Rows result{to, simple ? padded : 2 * padded, padded};
+  for (int64_t row = rows.begin; row < rows.end; ++row, to += result.stride) {
+    const int64_t start = row * g.a_stride;
+    if (g.form == Form::sign) {
+      centre_row(bytes + start, g.k, padded, reinterpret_cast<uint8_t*>(to));
+    } else if (simple) {
+      pad_row(bytes + start, g.k, padded, reinterpret_cast<uint8_t*>(to));
+    } else if (g.a_type == DType::i16) {
+      widen_row(static_cast<const int16_t*>(g.a) + start, g.k, padded, reinterpret_cast<int16_t*>(to));
+    } else {
+      widen_row(bytes + start, g.k, padded, reinterpret_cast<int16_t*>(to));
+    }
+  }
+  return result;
+}
+
+// kGroup: values along K in four bytes.
+template <class Dot, int kRows, int kVectors, int kGroup>
+void product_block(const Gemm& g, Range rows, Range columns, std::byte* scratch) {
+  constexpr int64_t kColumns = kVectors * kLanes;
+  auto* sums = reinterpret_cast<int32_t*>(scratch);
+  auto* levels = reinterpret_cast<uint8_t*>(scratch + kTileBytes);
+  const int64_t padded = round_up(g.k, kGroup * Dot::kSteps), steps = padded / kGroup;
+  const int64_t panel = steps * 4 * kLanes;
+  const Rows a = prepare_rows(g, rows, padded, scratch + kTileBytes + kByteRows);
+  for (int64_t c = columns.begin; c < columns.end; c += kColumns) {
+    const int64_t width = columns.end - c < kColumns ? columns.end - c : kColumns;
+    const int vectors = static_cast<int>((width + kLanes - 1) / kLanes);
+    const std::byte* b = static_cast<const std::byte*>(g.b) + c / kLanes * panel;
+    for (int64_t row = rows.begin; row < rows.end; row += kRows) {
+      const int count = static_cast<int>(rows.end - row < kRows ? rows.end - row : kRows);
+      const std::byte* from = a.data + (row - rows.begin) * a.stride;
+      Tiles<Dot, kRows, kVectors>::run({from, a.stride, b, panel, steps}, a.apart, count, vectors,
+                                       sums, kColumns);
+      finish(g.epilogue, {sums, kColumns, row, c, count, width}, levels);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace intformer

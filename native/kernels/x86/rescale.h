@@ -1,0 +1,90 @@
+// Scale changes of whole vectors, and stores of any element type.
+// Include after vector256.h or vector512.h.
+#pragma once
+
+#include "../scalar.h"
+
+namespace intformer {
+namespace {
+
+using V = Isa::V;
+constexpr int kLanes = Isa::kLanes;
+
+// Multipliers of the even and of the odd lanes.
+struct Factor {
+  V even, odd;
+};
+
+inline Factor factor_at(const int32_t* multiplier) {
+  const V m = Isa::load(multiplier);
+  return {m, Isa::odd(m)};
+}
+
+inline Factor factor_of(int32_t multiplier) { return {Isa::set(multiplier), Isa::set(multiplier)}; }
+
+// 64-bit values of the even and of the odd lanes.
+struct Wide {
+  V even, odd;
+};
+
+inline Wide wide_at(const int64_t* split) {
+  return {Isa::load(split), Isa::load(split + kLanes / 2)};
+}
+
+inline Wide wide_of(int64_t value) { return {Isa::set64(value), Isa::set64(value)}; }
+
+inline Wide product(V x, const Factor& m) {
+  return {Isa::even_product(x, m.even), Isa::even_product(Isa::odd(x), m.odd)};
+}
+
+inline Wide plus(const Wide& a, const Wide& b) {
+  return {Isa::add64(a.even, b.even), Isa::add64(a.odd, b.odd)};
+}
+
+inline V merged(const Wide& x, const Isa::Shift& shift) {
+  return Isa::merge(x.even, x.odd, shift);
+}
+
+inline V load_as(DType type, const void* data, int64_t i) {
+  switch (type) {
+    case DType::u8: return Isa::load_u8(static_cast<const uint8_t*>(data) + i);
+    case DType::i8: return Isa::load_i8(static_cast<const int8_t*>(data) + i);
+    case DType::i16: return Isa::load_i16(static_cast<const int16_t*>(data) + i);
+    default: return Isa::load(static_cast<const int32_t*>(data) + i);
+  }
+}
+
+// Clips to the range of `type` and stores a whole vector.
+inline void store_as(DType type, void* data, int64_t i, V x) {
+  switch (type) {
+    case DType::u8: return Isa::store_u8(static_cast<uint8_t*>(data) + i, x);
+    case DType::i8: return Isa::store_i8(static_cast<int8_t*>(data) + i, x);
+    case DType::i16: return Isa::store_i16(static_cast<int16_t*>(data) + i, x);
+    default: return Isa::store(static_cast<int32_t*>(data) + i, x);
+  }
+}
+
+// The first `count` lanes from memory that may end there; the others are 0.
+inline V load_part(DType type, const void* data, int64_t i, int64_t count) {
+  alignas(64) int32_t lanes[kLanes] = {};
+  for (int64_t j = 0; j < count; ++j) lanes[j] = static_cast<int32_t>(load(data, type, i + j));
+  return Isa::load(lanes);
+}
+
+inline void store_part(DType type, void* data, int64_t i, V x, int64_t count) {
+  alignas(64) int32_t lanes[kLanes];
+  Isa::store(lanes, x);
+  for (int64_t j = 0; j < count; ++j) intformer::store(data, type, i + j, lanes[j]);
+}
+
+inline V load_lanes(DType type, const void* data, int64_t i, int64_t count) {
+  return count >= kLanes ? load_as(type, data, i) : load_part(type, data, i, count);
+}
+
+inline void store_lanes(DType type, void* data, int64_t i, V x, int64_t count) {
+  if (count >= kLanes) return store_as(type, data, i, x);
+  store_part(type, data, i, x, count);
+}
+
+}  // namespace
+}  // namespace intformer

@@ -1,0 +1,135 @@
+// Register-blocked products: a few rows of A times a few vectors of columns of B, in int32.
+// Include after vector256.h or vector512.h.
+//
+// A is read four bytes at a time (four 8-bit or two 16-bit values along K) and broadcast. B is packed
+// as [columns / lanes][K / group][lanes][group], so that one vector holds the matching values of
+// `lanes` columns.
+#pragma once
+
+#include "../scalar.h"
+
+namespace intformer {
+namespace {
+
+// What a tile reads: rows of A (a stride in bytes apart), panels of B, steps of four bytes.
+struct TileSource {
+  const std::byte* a;
+  int64_t a_stride;
+  const std::byte* b;
+  int64_t b_panel;  // bytes between panels
+  int64_t steps;
+};
+
+#if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
+// Four u8 x s8 products straight into int32, exact.
+struct DotVnni {
+  static constexpr int kSteps = 1;
+  static inline __attribute__((always_inline)) Isa::V add(Isa::V sum, const std::byte* a,
+                                                          const std::byte* b, int64_t) {
+#if defined(__AVX512VNNI__)
+    return _mm512_dpbusd_epi32(sum, Isa::broadcast(a), Isa::load(b));
+#else
+    return _mm256_dpbusd_avx_epi32(sum, Isa::broadcast(a), Isa::load(b));
+#endif
+  }
+};
+#endif
+
+// Two i16 x i16 products straight into int32, exact for int8 weights.
+struct DotWide {
+  static constexpr int kSteps = 1;
+  static inline __attribute__((always_inline)) Isa::V add(Isa::V sum, const std::byte* a,
+                                                          const std::byte* b, int64_t) {
+#if defined(__AVX512VNNI__)
+    return _mm512_dpwssd_epi32(sum, Isa::broadcast(a), Isa::load(b));
+#elif defined(__AVXVNNI__)
+    return _mm256_dpwssd_avx_epi32(sum, Isa::broadcast(a), Isa::load(b));
+#else
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(Isa::broadcast(a), Isa::load(b)));
+#endif
+  }
+};
+
+#if !defined(__AVX512F__)
+// `Steps` u8 x s8 pair sums are added in int16 before they are widened; the plan has proved from the
+// weights that 255 times the largest sum of magnitudes fits.
+template <int Steps>
+struct DotPairs {
+  static constexpr int kSteps = Steps;
+  static inline __attribute__((always_inline)) Isa::V add(Isa::V sum, const std::byte* a,
+                                                          const std::byte* b, int64_t) {
+    Isa::V pairs = _mm256_maddubs_epi16(Isa::broadcast(a), Isa::load(b));
+#pragma GCC unroll 4
+    for (int i = 1; i < Steps; ++i) {
+      const Isa::V more =
+          _mm256_maddubs_epi16(Isa::broadcast(a + 4 * i), Isa::load(b + 4 * i * Isa::kLanes));
+      pairs = _mm256_add_epi16(pairs, more);
+    }
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
+};
+
+// |a - 128| * sign(w, a - 128) with w in [-127, 127]: a pair is at most 2 * 128 * 127 = 32512.
+// The row of A holds a - 128, and |a - 128| `apart` bytes further.
+struct DotSign {
+  static constexpr int kSteps = 1;
+  static inline __attribute__((always_inline)) Isa::V add(Isa::V sum, const std::byte* a,
+                                                          const std::byte* b, int64_t apart) {
+    const Isa::V signed_b = _mm256_sign_epi8(Isa::load(b), Isa::broadcast(a));
+    const Isa::V pairs = _mm256_maddubs_epi16(Isa::broadcast(a + apart), signed_b);
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
+};
+#endif
+
+template <class Dot, int Rows, int Vectors>
+void tile(const TileSource& s, int64_t apart, int32_t* out, int64_t out_stride) {
+  Isa::V sums[Rows][Vectors];
+#pragma GCC unroll 16
+  for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) sums[r][v] = Isa::zero();
+  }
+  const std::byte* a = s.a;
+  const std::byte* b = s.b;
+  for (int64_t step = 0; step < s.steps; step += Dot::kSteps) {
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < Vectors; ++v) {
+        sums[r][v] = Dot::add(sums[r][v], a + r * s.a_stride, b + v * s.b_panel, apart);
+      }
+    }
+    a += 4 * Dot::kSteps;
+    b += 4 * Dot::kSteps * Isa::kLanes;
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) {
+      Isa::store(out + r * out_stride + v * Isa::kLanes, sums[r][v]);
+    }
+  }
+}
+
+using TileFn = void (*)(const TileSource&, int64_t apart, int32_t* out, int64_t out_stride);
+
+// Tiles of all sizes up to kRows x kVectors.
+template <class Dot, int kRows, int kVectors>
+struct Tiles {
+  template <int... I>
+  static TileFn pick(int index, std::integer_sequence<int, I...>) {
+    static constexpr TileFn all[] = {tile<Dot, I / kVectors + 1, I % kVectors + 1>...};
+    return all[index];
+  }
+
+  // rows in 1..kRows, vectors in 1..kVectors.
+  static void run(const TileSource& s, int64_t apart, int rows, int vectors, int32_t* out,
+                  int64_t out_stride) {
+    const int index = (rows - 1) * kVectors + vectors - 1;
+    pick(index, std::make_integer_sequence<int, kRows * kVectors>())(s, apart, out, out_stride);
+  }
+};
+
+}  // namespace
+}  // namespace intformer

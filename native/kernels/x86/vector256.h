@@ -1,0 +1,114 @@
+// 256-bit integer vectors. Included by files of one instruction set each, hence all names are local.
+#pragma once
+
+#include <immintrin.h>
+
+#include "../scalar.h"
+
+namespace intformer {
+namespace {
+
+struct Isa {
+  using V = __m256i;
+  static constexpr int kLanes = 8;
+
+  // The shift of a 64-bit lane, and how to bring its result to the upper half.
+  struct Shift {
+    bool small;
+    V down, up;
+    __m128i high;
+  };
+
+  static V zero() { return _mm256_setzero_si256(); }
+  static V set(int32_t x) { return _mm256_set1_epi32(x); }
+  static V set64(int64_t x) { return _mm256_set1_epi64x(x); }
+  static V load(const void* p) { return _mm256_loadu_si256(static_cast<const V*>(p)); }
+  static void store(void* p, V x) { _mm256_storeu_si256(static_cast<V*>(p), x); }
+  static V add(V a, V b) { return _mm256_add_epi32(a, b); }
+  static V sub(V a, V b) { return _mm256_sub_epi32(a, b); }
+  static V mul(V a, V b) { return _mm256_mullo_epi32(a, b); }
+  static V min(V a, V b) { return _mm256_min_epi32(a, b); }
+  static V max(V a, V b) { return _mm256_max_epi32(a, b); }
+  static V both(V a, V b) { return _mm256_and_si256(a, b); }
+  static V sra(V a, int s) { return _mm256_sra_epi32(a, _mm_cvtsi32_si128(s)); }
+  static V srl_each(V a, V s) { return _mm256_srlv_epi32(a, s); }
+  static V sll_each(V a, V s) { return _mm256_sllv_epi32(a, s); }
+  // b where the lane of `mask` is -1, a where it is 0.
+  static V select(V a, V b, V mask) { return _mm256_blendv_epi8(a, b, mask); }
+
+  static V add64(V a, V b) { return _mm256_add_epi64(a, b); }
+  static V even_product(V a, V b) { return _mm256_mul_epi32(a, b); }
+  static V odd(V a) { return _mm256_srli_epi64(a, 32); }
+
+  static Shift shift(int s) {
+    return {s <= 32, _mm256_set1_epi64x(s), _mm256_set1_epi64x(32 - s), _mm_cvtsi32_si128(s - 32)};
+  }
+
+  // (even >> s) and (odd >> s) interleaved again, as int32.
+  static V merge(V even, V odd, const Shift& s) {
+    if (s.small) {
+      return _mm256_blend_epi32(_mm256_srlv_epi64(even, s.down), _mm256_sllv_epi64(odd, s.up), 0xAA);
+    }
+    const V low = _mm256_srli_epi64(_mm256_sra_epi32(even, s.high), 32);
+    return _mm256_blend_epi32(low, _mm256_sra_epi32(odd, s.high), 0xAA);
+  }
+
+  // Low halves of 64-bit lanes hold (x >> s), upper halves anything; s < 32.
+  static V shifted64(V x, int s) { return _mm256_srl_epi64(x, _mm_cvtsi32_si128(s)); }
+
+  static int32_t sum(V x) {
+    __m128i y = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+    y = _mm_add_epi32(y, _mm_shuffle_epi32(y, 0x4E));
+    return _mm_cvtsi128_si32(_mm_add_epi32(y, _mm_shuffle_epi32(y, 0xB1)));
+  }
+
+  static int64_t sum64(V x) {
+    const __m128i y = _mm_add_epi64(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+    return _mm_cvtsi128_si64(y) + _mm_extract_epi64(y, 1);
+  }
+
+  static int32_t maximum(V x) {
+    __m128i y = _mm_max_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+    y = _mm_max_epi32(y, _mm_shuffle_epi32(y, 0x4E));
+    return _mm_cvtsi128_si32(_mm_max_epi32(y, _mm_shuffle_epi32(y, 0xB1)));
+  }
+
+  // Non-negative int32 lanes added up in 64 bits.
+  static V widened(V x) {
+    return _mm256_add_epi64(_mm256_srli_epi64(x, 32),
+                            _mm256_and_si256(x, _mm256_set1_epi64x(0xFFFFFFFF)));
+  }
+
+  static V load_u8(const void* p) {
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p)));
+  }
+  static V load_i8(const void* p) {
+    return _mm256_cvtepi8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p)));
+  }
+  static V load_i16(const void* p) {
+    return _mm256_cvtepi16_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+  }
+
+  static __m128i narrow(V x) {
+    return _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+  }
+  static void store_u8(void* p, V x) {
+    const __m128i y = narrow(x);
+    _mm_storel_epi64(static_cast<__m128i*>(p), _mm_packus_epi16(y, y));
+  }
+  static void store_i8(void* p, V x) {
+    const __m128i y = narrow(x);
+    _mm_storel_epi64(static_cast<__m128i*>(p), _mm_packs_epi16(y, y));
+  }
+  static void store_i16(void* p, V x) { _mm_storeu_si128(static_cast<__m128i*>(p), narrow(x)); }
+
+  // Four or two bytes of consecutive rows for every lane.
+  static V broadcast(const void* p) {
+    int32_t x;
+    __builtin_memcpy(&x, p, 4);
+    return _mm256_set1_epi32(x);
+  }
+};
+
+}  // namespace
+}  // namespace intformer

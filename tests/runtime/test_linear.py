@@ -1,0 +1,82 @@
+"""Products of every form and size, with operands at their extremes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from intformer.ir.graph import Array, Graph
+from intformer.reference import interpret
+from intformer.runtime import Session
+from intformer.runtime.emit_linear import Form, choose_form
+from intformer.runtime.packing import safe_group
+from programs import Builder
+
+SHAPES = [(1, 4, 8), (1, 384, 10), (5, 17, 3), (13, 64, 70), (50, 96, 129), (97, 30, 200)]
+KINDS = {"any": Form.WIDE, "symmetric": Form.SIGN, 2: Form.PAIRS2, 4: Form.PAIRS4, 8: Form.PAIRS8}
+
+
+def weights(kind: str | int, rows: int, columns: int, rng: np.random.Generator) -> Array:
+    """Weights that use all the room of their kind; the first two columns reach the limits."""
+    if not isinstance(kind, int):
+        low = -128 if kind == "any" else -127
+        weight = rng.integers(low, 128, (rows, columns))
+        weight[:, 0], weight[:, 1] = low, 127
+        return weight.astype(np.int8)
+    share = 128 // kind
+    weight = rng.integers(-share, share + 1, (rows, columns))
+    weight[:, 0], weight[:, 1] = -share, min(share, 127)
+    return weight.astype(np.int8)
+
+
+def levels(rows: int, depth: int, rng: np.random.Generator) -> Array:
+    x = rng.integers(0, 256, (rows, depth), dtype=np.uint8)
+    x[0], x[-1, ::2] = 255, 255
+    return x
+
+
+def graph_of(kind: str | int, shape: tuple[int, int, int], finish: str) -> tuple[Graph, Array]:
+    rows, depth, columns = shape
+    build = Builder(depth)
+    x = build.input("x", "uint8", ("N", depth))
+    weight = build.constant("w", weights(kind, depth, columns, build.rng), "int8")
+    bias = build.random("b", "int32", (columns,), -(2**20), 2**20)
+    acc = build.node("linear", x, weight, bias)
+    if finish == "residual":
+        stream = build.random("r", "int16", (1, columns), -32768, 32767)
+        acc = build.add(acc, stream, (0.1, 1.5), "add")
+    elif finish != "raw":
+        zero, dtype = (128, "uint8") if finish == "table" else (0, finish)
+        acc = build.requantize(acc, 1 / (100 * depth), dtype, "q", zero=zero)
+    if finish == "table":
+        acc = build.gelu(acc, "gelu")
+    build.output("y", acc)
+    return build.graph, levels(rows, depth, build.rng)
+
+
+@pytest.mark.parametrize("finish", ["raw", "uint8", "int8", "int16", "int32", "table", "residual"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_product_equals_reference(kind: str | int, finish: str) -> None:
+    for shape in SHAPES:
+        graph, x = graph_of(kind, shape, finish)
+        for threads in (1, 3):
+            actual = Session(graph, threads=threads).run({"x": x})["y"]
+            np.testing.assert_array_equal(actual, interpret(graph, {"x": x})["y"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_form_follows_from_the_weights(kind: str | int) -> None:
+    weight = weights(kind, 64, 16, np.random.default_rng(0))
+    assert choose_form("avx2", "linear", weight) is KINDS[kind]
+    assert choose_form("avx512vnni", "linear", weight) is Form.VNNI
+    assert choose_form("avx2", "linear16", weight) is Form.WIDE
+
+
+def test_safe_group_counts_lanes() -> None:
+    weight = np.zeros((16, 3), np.int8)
+    weight[[0, 1], 1] = 64
+    assert safe_group(weight) == 8
+    weight[[4, 2], 1] = 64, -127
+    assert safe_group(weight) == 2
+    weight[1, 1] = -65
+    assert safe_group(weight) == 1
