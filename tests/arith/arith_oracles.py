@@ -13,6 +13,8 @@ from intformer.quantize.torch_primitives import TorchPrimitives, tensor
 from intformer.reference.primitives import NumpyPrimitives
 
 RANGES = {
+    "uint4": (0, 15),
+    "uint6": (0, 63),
     "uint8": (0, 255),
     "int8": (-128, 127),
     "int16": (-32768, 32767),

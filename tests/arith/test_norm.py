@@ -103,7 +103,7 @@ def normalize_to_12_bits(x: np.ndarray, eps: int, function: Any = arith.layer_no
 @pytest.mark.parametrize("channels", [48, 192, 384, 768, 1000])
 @pytest.mark.parametrize("deviation", [100, 1000, 8000])
 def test_layer_norm_is_close_to_the_real_one(channels: int, deviation: int) -> None:
-    """Bound: half a step, the root's floor (1/root) and the reciprocal's rounding (root/2^(r+1))."""
+    """Half a step, the root's floor (1/root) and the reciprocal's rounding (root/2^(r+1))."""
     rng = np.random.default_rng(channels + deviation)
     x = (rng.standard_t(4, (64, channels)) * deviation + 500).clip(-32768, 32767).astype(np.int16)
     got = normalize_to_12_bits(x, 1) / 2**12
