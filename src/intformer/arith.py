@@ -5,11 +5,12 @@ runs on NumPy arrays (the reference), on torch tensors (the forward pass of trai
 intervals (the proof that nothing overflows) and on graph nodes (the ONNX artifact). Hand-written
 kernels are held to it by ``==``. ``docs/arithmetic.md`` derives it from first principles.
 
-Conventions. 8-bit activations are ``uint8`` with a zero point; weights are ``int8``; accumulators are
-``int32``; the residual stream is ``int16``. Rounding happens once per result, to nearest with ties
-towards plus infinity: ``(x + 2^(s-1)) >> s`` with a floor shift; the ``2^(s-1)`` is part of an ``offset``
-that the lowering computes. ``min``, ``max`` and ``clip`` are used on ``int32`` alone, division only with
-a positive divisor. Every range these functions rely on is proved by ``intformer.ir.verify``.
+Conventions. 8-bit activations are ``uint8`` with a zero point; weights are ``int8``; accumulators
+are ``int32``; the residual stream is ``int16``. Rounding happens once per result, to nearest with
+ties towards plus infinity: ``(x + 2^(s-1)) >> s`` with a floor shift; the ``2^(s-1)`` is part of an
+``offset`` that the lowering computes. ``min``, ``max`` and ``clip`` are used on ``int32`` alone,
+division only with a positive divisor. Every range these functions rely on is proved by
+``intformer.ir.verify``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 Value = Any
-"""An integer tensor of whatever kind ``xp`` works on; it has ``+``, ``-``, ``*`` and comparisons."""
+"""An integer tensor of whatever kind ``xp`` works on, with ``+``, ``-``, ``*`` and comparisons."""
 
 Scalar = Any
 """A Python integer, or an attribute of a graph operator that stands for one."""
@@ -30,7 +31,7 @@ SATURATION = {
     "int16": (-32768, 32767),
     "int32": (-(2**31), 2**31 - 1),
 }
-"""The range a result is clipped to, by dtype; uint4 and uint6 are uint8 tensors with fewer levels."""
+"""Range of a result by dtype; uint4 and uint6 are uint8 tensors with fewer levels."""
 
 STORAGE = {"uint4": "uint8", "uint6": "uint8"}
 """The element type that holds a dtype of fewer bits."""
@@ -55,7 +56,7 @@ EXP_CONSTANT, EXP_LINEAR, EXP_QUADRATIC = 255 << EXP_SCALE, 1403781, 1412
 
 
 class Primitives(Protocol):
-    """What a realisation of the arithmetic must provide, besides ``+ - * < <= == >=`` of its values.
+    """What a realisation of the arithmetic must provide, besides ``+ - * < <= >=`` of its values.
 
     All operate element-wise with NumPy broadcasting unless said otherwise. Operands of a binary
     operator have one dtype; Python integers take the dtype of the other operand.
@@ -161,8 +162,8 @@ def requantize(
 ) -> Value:
     """clip((x·multiplier + offset) >> shift): a scale change with one rounding.
 
-    ``multiplier`` int32 and ``offset`` int64 hold one value or one per channel; ``offset`` contains the
-    rounding constant ``2^(shift-1)`` and the zero points, scaled by ``2^shift``.
+    ``multiplier`` int32 and ``offset`` int64 hold one value or one per channel; ``offset`` contains
+    the rounding constant ``2^(shift-1)`` and the zero points, scaled by ``2^shift``.
     """
     return saturate(xp, xp.floor_shift(scaled(xp, x, multiplier) + offset, shift), dtype)
 
@@ -202,9 +203,9 @@ def normalize(
 ) -> Value:
     """centred / √(energy + eps) in NORM_BITS fraction bits, as int32.
 
-    One square root and one division per row. The root is bounded below by ``2^(reciprocal - 30)``, so
-    that the reciprocal fits 31 bits; rows with a smaller deviation (a fraction of one integer step)
-    are treated as having that one.
+    One square root and one division per row. The root is bounded below by ``2^(reciprocal - 30)``,
+    so that the reciprocal fits 31 bits; rows with a smaller deviation (a fraction of one integer
+    step) are treated as having that one.
     """
     root = xp.cast(integer_sqrt(xp, energy + eps, bits), "int32")
     root = xp.cast(xp.maximum(root, 2 ** max(reciprocal - 30, 0)), "int64")
@@ -235,9 +236,9 @@ def layer_norm(
     """LayerNorm over the last axis of int16 ``x`` [..., C], C <= 8192.
 
     With d = C·x - Σx and V = C·Σx² - (Σx)² = C²·variance (both exact), the normalised value is
-    d / √(V + eps), where eps = ε·C²/scale². ``gain`` int32 and ``offset`` int64 per channel carry gamma,
-    beta, the output scale and zero point. (Ba et al., arXiv 1607.06450; exact root as opposed to
-    the fixed-start Newton iteration of I-ViT, section 3.4.)
+    d / √(V + eps), where eps = ε·C²/scale². ``gain`` int32 and ``offset`` int64 per channel carry
+    gamma, beta, the output scale and zero point. (Ba et al., arXiv 1607.06450; exact root as
+    opposed to the fixed-start Newton iteration of I-ViT, section 3.4.)
     """
     bits, reciprocal = norm_constants(channels)
     narrow = xp.cast(x, "int32")
@@ -268,7 +269,7 @@ def rms_norm(
     shift: Scalar,
     dtype: str,
 ) -> Value:
-    """RMSNorm over the last axis of int16 ``x`` [..., C]: C·x / √(C·Σx² + eps), as in layer_norm."""
+    """RMSNorm over the last axis of int16 ``x`` [..., C]: C·x / √(C·Σx² + eps), else layer_norm."""
     bits, reciprocal = norm_constants(channels)
     wide = xp.cast(x, "int64")
     energy = xp.sum(wide * wide, -1) * channels
@@ -300,8 +301,8 @@ def softmax_weights(
 ) -> Value:
     """Unnormalised uint8 softmax weights of int32 scores over the last axis; the largest is 255.
 
-    exponent = (min(max - score, limit)·multiplier + 2^(shift-1)) >> shift in 1/256 octaves; ``limit`` is
-    the distance at which weights vanish and keeps the product inside int32.
+    exponent = (min(max - score, limit)·multiplier + 2^(shift-1)) >> shift in 1/256 octaves;
+    ``limit`` is the distance at which weights vanish and keeps the product inside int32.
     """
     distance = xp.minimum(xp.max(scores, -1) - scores, limit)
     half = xp.pow2(shift - 1)
@@ -332,8 +333,9 @@ def attention(
 
     Weights stay unnormalised; after P·V each row is divided once by their sum:
     ``clip((acc·floor(gain / Σw) + offset) >> shift)``. The largest weight is 255, so Σw >= 255: the
-    ``maximum`` changes nothing and lets intervals prove the division. ``mask`` uint8 [N,S] keeps keys with 1; a dropped
-    key has weight exactly 0, so padding never changes a result.
+    ``maximum`` changes nothing and lets intervals prove the division. ``mask`` uint8 [N,S] drops
+    keys with 0, whose weight is then exactly 0: padding never changes a result. A row that keeps no
+    key at all averages the values of all.
     """
     queries = split_heads(xp, q, heads, (0, 2, 1, 3))
     keys = split_heads(xp, k, heads, (0, 2, 3, 1))
@@ -386,9 +388,9 @@ def patches(
     stride: tuple[int, int],
     padding: tuple[int, int],
 ) -> Value:
-    """Windows of an image x [N,H,W,C] uint8 -> [N,H',W',kh·kw·C]; convolution is this and a linear.
+    """Windows of an image x [N,H,W,C] uint8 -> [N,H',W',kh·kw·C]; a linear makes it a convolution.
 
-    ``size`` is (H, W); ``pad`` uint8 [C] is what surrounds the image (the zero point of each channel).
+    ``size`` is (H, W); ``pad`` uint8 [C] surrounds the image (the zero point of each channel).
     """
     if padding != (0, 0):
         level = xp.cast(pad, "int32")

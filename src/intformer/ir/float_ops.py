@@ -1,8 +1,8 @@
 """The operators of the float stage: what a captured model may consist of.
 
 ``CANONICAL`` lists what ``lower`` turns into integers. A frontend may produce the operators of
-``TRANSIENT`` too, on condition that canonicalisation removes them. All arrays are float32 unless said;
-``*`` marks an optional input.
+``TRANSIENT`` too, on condition that canonicalisation removes them. All arrays are float32 unless
+said; ``*`` marks an optional input.
 
 =============== ============================== ====================================================
 operator        inputs                         attributes and meaning
@@ -24,11 +24,11 @@ reshape         x                              ``shape``: 0 copies a dimension, 
 transpose       x                              ``perm``
 slice           x                              ``axis``, ``start``, ``stop``; step 1
 concat          a, b, ...                      ``axis``
-expand          x                              ``axis``: a dimension of 1 repeated to the size of the
-                                               batch (only axis 0, of a constant)
+expand          x                              ``axis``: a dimension of 1 repeated to the size of
+                                               the batch (only axis 0, of a constant)
 embedding       table[V,C], ids                integer ids of any shape -> [..., C]
-positions       ids[N,S], table[P,C]           the first S rows of the table -> [1, S, C]; ids give S
-                                               alone, S <= P
+positions       ids[N,S], table[P,C]           the first S rows of the table -> [1, S, C]; ids give
+                                               S alone, S <= P
 =============== ============================== ====================================================
 
 Transient, between a frontend and canonicalisation: ``batch_norm`` (x, gamma, beta, mean, var;

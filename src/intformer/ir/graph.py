@@ -72,7 +72,7 @@ class Graph:
         inputs: graph inputs in order, with types.
         outputs: public output name -> value name, in order.
         nodes: operators in execution order.
-        constants: value name -> array. Float stage: float32 or integer; integer stage: integers only.
+        constants: value name -> array; float32 or integer, in the integer stage integer only.
         types: value name -> type, for inputs, constants and node outputs.
         limits: symbol -> largest value it may take (inclusive).
         input_ranges: input name -> (lowest, highest) value allowed; the dtype's range if absent.

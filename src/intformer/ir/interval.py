@@ -26,7 +26,7 @@ def _exact(array: Array) -> Bound:
 
 
 def _exact_bound(bound: Bound) -> Bound:
-    """``bound`` as a Python integer or an object array of them; never a NumPy scalar, which wraps."""
+    """``bound`` as Python integers, alone or in an object array: NumPy scalars would wrap."""
     return _exact(bound) if np.ndim(bound) else int(bound)
 
 

@@ -23,7 +23,7 @@ ZERO = (0, 255)
 
 @dataclass(frozen=True)
 class Operand:
-    """An input of an operator: the dtypes it may have, its rank (None: any), whether it may be absent.
+    """An input of an operator: its possible dtypes, its rank (None: any), whether it may be absent.
 
     ``constant`` operands must be graph constants: ranges are proved from their actual values.
     """
@@ -246,10 +246,10 @@ OPERATORS: dict[str, Operator] = {operator.name: operator for operator in _ALL}
 
 
 def specification(node: Node) -> Operator:
-    """The specification of ``node``, after checking its operator name and the form of its attributes.
+    """The specification of ``node``, after checking its operator and the form of its attributes.
 
     Raises:
-        VerifyError: unknown operator, missing, unknown or ill-typed attribute, or one out of bounds.
+        VerifyError: unknown operator; missing, unknown, ill-typed or out-of-bounds attribute.
     """
     spec = OPERATORS.get(node.op)
     where = f"{node.op} at '{node.name or node.outputs[0]}'"

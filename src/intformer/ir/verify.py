@@ -13,7 +13,7 @@ from intformer.ir.interval import Interval, IntervalPrimitives, elements
 from intformer.ir.operators import Operand, evaluate, specification
 
 MAX_ELEMENTS = 2**31
-"""Largest number of elements of one value at batch 1; a larger one is taken for an attack or a mistake."""
+"""Most elements of one value at the limits of its symbols; more is an attack or a mistake."""
 
 MAX_RANK = 8
 

@@ -61,7 +61,7 @@ class TorchPrimitives:
         return x.amax(dim=axis, keepdim=True)
 
     def argmax(self, x: Tensor, axis: int) -> Tensor:
-        """The smallest index that holds the maximum; kernels of ``Tensor.argmax`` differ on ties."""
+        """The smallest index of the maximum, spelt out: ``Tensor.argmax`` may take another."""
         size = x.shape[axis]
         index = torch.arange(size, device=x.device).reshape(-1, *[1] * (x.ndim - 1 - axis % x.ndim))
         return torch.where(x == self.max(x, axis), index, size).amin(dim=axis)

@@ -1,8 +1,8 @@
 """The integer primitives on NumPy arrays: the definition, without any regard for speed but one.
 
 The one exception is ``matmul``, which may use floating-point BLAS: products and sums of integers
-below 2^24 (float32) or 2^53 (float64) in magnitude are exact in any order, and the bound is computed
-from the operands before every call.
+below 2^24 (float32) or 2^53 (float64) in magnitude are exact in any order, and the bound is
+computed from the operands before every call.
 """
 
 from __future__ import annotations
