@@ -9,13 +9,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from programs import bert_like, random_inputs, single_operator_cases, vit_like
 
 from intformer import artifact
 from intformer.ir.graph import Array, Graph
 from intformer.ir.operators import OPERATORS
 from intformer.ir.verify import verify
 from intformer.reference import interpret
+from programs import bert_like, random_inputs, single_operator_cases, vit_like
 
 CASES = {"vit": vit_like, "bert": bert_like} | single_operator_cases()
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from programs import bert_like, random_inputs, single_operator_cases, vit_like
 
 from intformer import artifact
 from intformer.artifact import schema, wire
@@ -18,6 +17,7 @@ from intformer.artifact.names import function_name, parse_function_name
 from intformer.errors import ArtifactError, VerifyError
 from intformer.ir.graph import Graph, Node, TensorType
 from intformer.reference import interpret
+from programs import bert_like, random_inputs, single_operator_cases, vit_like
 
 PROGRAMS = {"vit": vit_like, "bert": bert_like}
 

@@ -76,11 +76,17 @@ def _spell(value: Attribute) -> str:
 
 
 def _read(token: str, kind: type) -> Attribute:
-    if kind is str and token in SATURATION:
-        return token
+    if kind is str:
+        return _dtype(token)
     if kind is tuple:
         return () if token == _EMPTY else tuple(_integer(part) for part in token.split("x"))
     return _integer(token)
+
+
+def _dtype(token: str) -> str:
+    if token not in SATURATION:
+        raise ValueError(token)
+    return token
 
 
 def _integer(token: str) -> int:
