@@ -22,17 +22,19 @@ MAX_RANK = 8
 class Proof:
     """The result of a successful verification.
 
-    ``ranges`` maps each value to the interval it provably stays in.
+    ``ranges`` maps each value to the interval it provably stays in; ``constants`` names those of
+    them that are stored, not computed.
     """
 
     ranges: dict[str, tuple[int, int]]
+    constants: frozenset[str] = frozenset()
 
     @property
     def accumulator_bits(self) -> int:
-        """Bits of the widest value between operators, sign included."""
-        return max(
-            max(low.bit_length(), high.bit_length()) + 1 for low, high in self.ranges.values()
-        )
+        """Bits of the widest value that is read or computed, sign included."""
+        live = (range_ for name, range_ in self.ranges.items() if name not in self.constants)
+        ends = (end for range_ in live for end in range_)
+        return max((end if end >= 0 else ~end).bit_length() + 1 for end in ends)
 
 
 def verify(graph: Graph) -> Proof:
@@ -60,7 +62,8 @@ def verify(graph: Graph) -> Proof:
             raise VerifyError(f"value '{node.output}' is defined twice")
         values[node.output] = _check_node(graph, xp, node, values)
     _check_outputs(graph, values)
-    return Proof({name: value.flat() for name, value in values.items()})
+    ranges = {name: value.flat() for name, value in values.items()}
+    return Proof(ranges, frozenset(graph.constants))
 
 
 def _check_limits(limits: dict[str, int]) -> None:
@@ -108,8 +111,10 @@ def _check_type(graph: Graph, name: str, kind: TensorType) -> None:
         raise VerifyError(f"value '{name}' has rank {len(kind.shape)}, at most {MAX_RANK}")
     if any(isinstance(d, int) and d < 1 for d in kind.shape):
         raise VerifyError(f"value '{name}' has shape {kind.shape}: dimensions are at least 1")
-    if elements(kind.shape, graph.limits) > MAX_ELEMENTS:
-        raise VerifyError(f"value '{name}' of shape {kind.shape} has more than 2^31 elements")
+    if elements(kind.shape, {**graph.limits, "N": 1}) > MAX_ELEMENTS:
+        raise VerifyError(
+            f"value '{name}' of shape {kind.shape} has more than 2^31 elements at batch 1"
+        )
 
 
 def _check_node(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from intformer.errors import InputError
 from intformer.ir.graph import Graph
@@ -59,6 +62,37 @@ def quantize(
     return program
 
 
+@dataclass(frozen=True)
+class Calibrated:
+    """A float graph after calibration: equalised, with all decisions made."""
+
+    graph: Graph
+    decisions: Decisions
+    pixels: Pixels | None
+    recipe: Recipe
+
+
+def calibrated(
+    model: nn.Module | Graph | Source,
+    calibration: Iterable[Any],
+    recipe: Recipe,
+    *,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    progress: Progress | None = None,
+) -> Calibrated:
+    """Capture, equalise, observe and decide; arguments as for ``quantize``."""
+    samples = list(calibration)
+    graph, pixels = float_graph(model, samples)
+    if mean is not None and std is not None:
+        pixels = Pixels(mean, std)
+    batches = Batches(graph, samples, pixels)
+    run = Calibration(graph, recipe, batches, pixels, progress or (lambda *_: None))
+    equalized, decisions = run.decide()
+    equalized.metadata["altered"] = json.dumps(run.altered)
+    return Calibrated(equalized, decisions, pixels, recipe)
+
+
 def quantize_with_meaning(
     model: nn.Module | Graph | Source,
     calibration: Iterable[Any],
@@ -69,21 +103,17 @@ def quantize_with_meaning(
     progress: Progress | None = None,
 ) -> tuple[Program, Lowered]:
     """As ``quantize``, also returning which integer value stands for which float value."""
-    chosen = load_recipe(recipe)
-    samples = list(calibration)
-    graph, pixels = _float_graph(model, samples)
-    if mean is not None and std is not None:
-        pixels = Pixels(mean, std)
-    batches = Batches(graph, samples, pixels)
-    run = Calibration(graph, chosen, batches, pixels, progress or (lambda *_: None))
-    equalized, decisions = run.decide()
-    lowered = lower(equalized, decisions, pixels=pixels)
-    _record(lowered, chosen, decisions, len(samples), graph)
+    found = calibrated(
+        model, calibration, load_recipe(recipe), mean=mean, std=std, progress=progress
+    )
+    lowered = lower(found.graph, found.decisions, pixels=found.pixels)
+    record(lowered, found.recipe, found.graph)
     verify(lowered.graph)
     return Program(lowered.graph), lowered
 
 
-def _float_graph(model: Any, samples: list[Any]) -> tuple[Graph, Pixels | None]:
+def float_graph(model: Any, samples: list[Any]) -> tuple[Graph, Pixels | None]:
+    """The float graph of any model, and how its images are normalised."""
     if isinstance(model, Graph):
         return model, IMAGENET
     if hasattr(model, "graph") and hasattr(model, "preprocess"):
@@ -93,20 +123,38 @@ def _float_graph(model: Any, samples: list[Any]) -> tuple[Graph, Pixels | None]:
         return model.graph, None
     if not samples:
         raise InputError("calibration data is empty: give at least one batch (32 to 512 samples)")
-    from intformer.frontend.capture import capture_like
-
-    return capture_like(model, samples[0]), IMAGENET
+    return _captured(model, samples[0]), IMAGENET
 
 
-def _record(
-    lowered: Lowered, recipe: Recipe, decisions: Decisions, batches: int, source: Graph
-) -> None:
-    """Write recipe and provenance into the program's metadata."""
+def _captured(model: nn.Module, sample: Any) -> Graph:
+    """Capture a module with inputs shaped like a raw calibration batch."""
+    import torch
+
+    from intformer.frontend.capture import capture
+
+    named = sample if isinstance(sample, Mapping) else {"pixels": sample}
+    example = {}
+    for name, value in named.items():
+        array = np.asarray(value)
+        if array.dtype == np.uint8 and array.ndim == 4:
+            array = array.astype(np.float32).transpose(0, 3, 1, 2) / 255
+        else:
+            array = array.astype(np.int64)
+        example[name] = torch.from_numpy(np.ascontiguousarray(array))
+    if len(example) == 1 and "pixels" in example:
+        return capture(model, (example["pixels"],), names=["pixels"])
+    return capture(model, example)
+
+
+def record(lowered: Lowered, recipe: Recipe, source: Graph) -> None:
+    """Write recipe, provenance and the meaning of values into the program's metadata."""
+    metadata = dict(source.metadata)
+    altered = set(json.loads(metadata.pop("altered", "[]")))
     lowered.graph.metadata["recipe"] = recipe.to_json()
-    origin = {"calibration_batches": batches, **source.metadata}
-    lowered.graph.metadata["provenance"] = json.dumps(origin, sort_keys=True)
+    lowered.graph.metadata["provenance"] = json.dumps(metadata, sort_keys=True)
     values = {
-        name: [value, affine.scale, affine.zero_point]
+        name: [value, affine.scale, affine.zero_point, name in lowered.channels_last]
         for name, (value, affine) in lowered.meaning.items()
+        if name not in altered
     }
     lowered.graph.metadata["values"] = json.dumps(values)

@@ -29,6 +29,9 @@ Progress = Callable[[str, int, int], None]
 
 LARGEST_BIAS = 2.0**28
 
+MOST_ROWS = 2048
+"""Rows of a layer's input per batch that enter its second moments; more change nothing."""
+
 
 @dataclass
 class Calibration:
@@ -42,6 +45,7 @@ class Calibration:
 
     def decide(self) -> tuple[Graph, Decisions]:
         """The equalised graph and everything ``lower`` needs."""
+        self.altered: list[str] = []
         if self.recipe.equalize:
             self._equalize()
         self.consumers = self.graph.consumers()
@@ -66,6 +70,7 @@ class Calibration:
         if ranges:
             self._observe("measuring channel ranges", update)
             self.graph = equalizer.apply(ranges)
+            self.altered = equalizer.altered()
 
     def _observe(self, stage: str, update: Callable[[str, Tensor], None]) -> None:
         runner = FloatRunner(self.graph)
@@ -193,7 +198,7 @@ def layer_bias(graph: Graph, node: Node, pixels: Pixels | None) -> Tensor:
 def _rows(graph: Graph, node: Node, x: Tensor, pixels: Pixels | None) -> Tensor:
     """The input of a layer as rows of its matrix product; convolutions are sampled."""
     if node.op == "linear":
-        return x
+        return _sampled(x.reshape(-1, x.shape[-1]))
     kernel = graph.constants[node.inputs[1]].shape[2:]
     if _takes_pixels(graph, node) and pixels is not None:
         x = x / torch.from_numpy(pixels.factor).float()[:, None, None]
@@ -201,5 +206,9 @@ def _rows(graph: Graph, node: Node, x: Tensor, pixels: Pixels | None) -> Tensor:
     columns = F.unfold(x, kernel, padding=padding, stride=stride)
     channels = x.shape[1]
     columns = columns.reshape(len(x), channels, -1, columns.shape[-1]).permute(0, 3, 2, 1)
-    rows = columns.reshape(-1, columns.shape[2] * channels)
-    return rows[:: max(1, len(rows) // 16384)]
+    return _sampled(columns.reshape(-1, columns.shape[2] * channels))
+
+
+def _sampled(rows: Tensor) -> Tensor:
+    """At most MOST_ROWS rows, evenly spread."""
+    return rows[:: -(-len(rows) // MOST_ROWS)]

@@ -49,6 +49,13 @@ class Equalizer:
             self._equalize_values(node, ranges)
         return self.graph
 
+    def altered(self) -> list[str]:
+        """Values that mean something else after ``apply``, all that share their scale included."""
+        roots = share_scales(self.graph)
+        changed = {roots[value] for value in self.observed()}
+        changed |= {roots[node.output] for node in self.attentions}
+        return sorted(value for value, root in roots.items() if root in changed)
+
     def _find_norms(self) -> Iterable[tuple[str, list[Node]]]:
         """Normalisations read by linear layers alone, possibly through shape operators."""
         roots, forms = share_scales(self.graph), needed_forms(self.graph, frozenset())

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from intformer.errors import CaptureError
-from intformer.ir.graph import Array, Attribute, Graph, Node
+from intformer.errors import CaptureError, VerifyError
+from intformer.ir.graph import Array, Attribute, Graph, Node, TensorType
 from intformer.ir.interval import Interval, IntervalPrimitives
 from intformer.ir.operators import evaluate
-from intformer.ir.graph import TensorType
 from intformer.quantize.dyadic import multipliers, offsets, shift_for
 from intformer.quantize.groups import Form, needed_forms, share_scales
 from intformer.quantize.params import Affine, Decisions, FloatArray
@@ -47,11 +46,16 @@ class Accumulator:
 
 @dataclass
 class Context:
-    """Emits integer nodes and remembers which integer value stands for which float value."""
+    """Emits integer nodes and remembers which integer value stands for which float value.
+
+    ``known`` is an earlier lowering of the same graph with other constants: its types are taken over
+    instead of being inferred and proved, which makes lowering fast enough for every training step.
+    """
 
     source: Graph
     decisions: Decisions
     pixels: Pixels | None
+    known: Graph | None = None
     graph: Graph = field(default_factory=lambda: Graph("integer"))
     emitted: dict[tuple[str, Form], str] = field(default_factory=dict)
     accumulators: dict[str, Accumulator] = field(default_factory=dict)
@@ -93,7 +97,8 @@ class Context:
     def constant(self, name: str, array: Array) -> str:
         """Add an integer constant and return its value name."""
         name = self.graph.add_constant(name, np.ascontiguousarray(array))
-        self._intervals[name] = Interval.constant(self.graph.constants[name])
+        if self.known is None:
+            self._intervals[name] = Interval.constant(self.graph.constants[name])
         return name
 
     def add_input(self, name: str, kind: TensorType, low: int, high: int) -> None:
@@ -112,20 +117,22 @@ class Context:
     ) -> str:
         """Append an integer node; its type is inferred and its ranges are proved at once."""
         node = Node(op, tuple(inputs), (self.graph.fresh(output),), dict(attrs), name)
-        xp = IntervalPrimitives(self.graph.limits)
-        operands = [self._intervals[value] for value in inputs]
-        try:
-            result: Any = evaluate(xp, node, operands)
-        except Exception as error:
-            raise CaptureError(f"cannot lower {op} of layer '{name or output}': {error}") from error
-        self._intervals[node.output] = result
         self.graph.nodes.append(node)
-        self.graph.types[node.output] = TensorType(result.dtype, result.shape)
+        kind = self.known.types[node.output] if self.known else self._inferred(node)
+        self.graph.types[node.output] = kind
         return node.output
 
-    def span(self, value: str) -> tuple[int, int]:
-        """Proved range of an integer value."""
-        return self._intervals[value].flat()
+    def _inferred(self, node: Node) -> TensorType:
+        """The type of a node's result; raises if a range cannot be proved."""
+        xp = IntervalPrimitives(self.graph.limits)
+        operands = [self._intervals[value] for value in node.inputs]
+        try:
+            result: Any = evaluate(xp, node, operands)
+        except VerifyError as error:
+            where = node.name or node.output
+            raise CaptureError(f"cannot lower {node.op} of layer '{where}': {error}") from error
+        self._intervals[node.output] = result
+        return TensorType(result.dtype, result.shape)
 
     def shape(self, value: str) -> tuple[int | str, ...]:
         """Shape of an integer value."""

@@ -19,11 +19,13 @@ SUFFIX = {"narrow": "u8", "wide": "wide"}
 class Lowered:
     """An integer graph and what its values mean.
 
-    ``meaning`` maps a float value to the integer value that stands for it and its scale.
+    ``meaning`` maps a float value to the integer value that stands for it and its scale;
+    ``channels_last`` names the float values (N, C, H, W) whose integers are (N, H, W, C).
     """
 
     graph: Graph
     meaning: dict[str, tuple[str, Affine]]
+    channels_last: frozenset[str]
 
 
 def lower(
@@ -32,6 +34,7 @@ def lower(
     *,
     pixels: Pixels | None = None,
     max_batch: int = 4096,
+    known: Graph | None = None,
 ) -> Lowered:
     """Lower ``source`` (float stage, canonical) with ``decisions``.
 
@@ -40,11 +43,13 @@ def lower(
         decisions: scales and integer weights for all its values and layers.
         pixels: normalisation to fold, if the graph takes an image named ``pixels``.
         max_batch: limit of the batch symbol.
+        known: an earlier result for the same graph and scales with other weights; nothing is proved
+            again then.
 
     Raises:
         CaptureError: a node has no integer counterpart or a value no scale.
     """
-    context = Context(source, decisions, pixels)
+    context = Context(source, decisions, pixels, known)
     context.graph.limits = {"N": max_batch, **source.limits}
     _declare_inputs(context)
     for public, value in source.outputs.items():
@@ -53,7 +58,7 @@ def lower(
     context.graph.prune()
     _describe(context)
     meaning = {value: _meaning(context, value, form) for value, form in _preferred(context).items()}
-    return Lowered(context.graph, meaning)
+    return Lowered(context.graph, meaning, frozenset(context.channels_last))
 
 
 def request(context: Context, value: str, form: Form) -> str:

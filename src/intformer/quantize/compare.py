@@ -1,0 +1,106 @@
+"""Layer by layer: how far an integer program is from its float model."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from intformer.errors import InputError
+from intformer.ir.graph import Array, Graph
+from intformer.program import Program
+from intformer.quantize.float_run import FloatRunner
+from intformer.quantize.lowering.context import Pixels
+from intformer.quantize.samples import Batches
+from intformer.runtime.trace import trace
+
+if TYPE_CHECKING:
+    from intformer.frontend.sources import Source
+
+
+@dataclass(frozen=True)
+class LayerSNR:
+    """Signal-to-noise ratio of one float value in the integer program.
+
+    ``fix`` is a recipe fragment (TOML) that would raise it: it keeps the layers that read the value
+    at 16 bits.
+    """
+
+    name: str
+    op: str
+    snr_db: float
+    fix: str
+
+
+def compare(
+    model: Graph | Source,
+    program: Program,
+    inputs: Iterable[Any],
+    *,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+) -> list[LayerSNR]:
+    """Run the float model and the program on ``inputs`` (raw batches); rank values, worst first.
+
+    Raises:
+        InputError: the program does not come from this model, or has no record of its values.
+    """
+    graph, pixels = _graph_of(model, mean, std)
+    recorded = program.metadata("values")
+    known = {node.output for node in graph}
+    meaning = {k: v for k, v in (recorded or {}).items() if k in known}
+    if not meaning:
+        raise InputError("the program was not made from this model (no value of it is recorded)")
+    sums = {name: np.zeros(2) for name in meaning}
+    runner = FloatRunner(graph)
+    batches = Batches(graph, inputs, pixels)
+    for raw, batch in zip(batches.raw, batches, strict=True):
+        _accumulate(sums, meaning, runner.run(batch, keep=list(meaning)), trace(program.graph, raw))
+    found = [_layer(graph, name, *sums[name]) for name in meaning]
+    return sorted(found, key=lambda layer: layer.snr_db)
+
+
+def _graph_of(
+    model: Any, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
+) -> tuple[Graph, Pixels | None]:
+    from intformer.quantize.api import float_graph
+
+    graph, pixels = float_graph(model, [])
+    return graph, Pixels(mean, std) if mean is not None and std is not None else pixels
+
+
+def _accumulate(
+    sums: dict[str, Any],
+    meaning: Mapping[str, Any],
+    floats: Mapping[str, torch.Tensor],
+    integers: Mapping[str, Array],
+) -> None:
+    """Add this batch's signal and noise energy."""
+    for name, (value, scale, zero, channels_last) in meaning.items():
+        exact = floats[name].double().numpy()
+        real = (integers[value].astype(np.float64) - zero) * scale
+        if channels_last:
+            real = real.transpose(0, 3, 1, 2)
+        noise = real.reshape(exact.shape) - exact
+        sums[name] += [float((exact**2).sum()), float((noise**2).sum())]
+
+
+def _layer(graph: Graph, name: str, signal: float, noise: float) -> LayerSNR:
+    ratio = 10 * math.log10(max(signal, 1e-30) / noise) if noise > 0 else math.inf
+    node = graph.producers()[name]
+    return LayerSNR(name, node.op, ratio, _fix(graph, name))
+
+
+def _fix(graph: Graph, name: str) -> str:
+    """Overrides for the linear layers behind a value."""
+    readers = [n.name for n in graph.consumers().get(name, []) if n.op == "linear" and n.name]
+    if not readers:
+        node = graph.producers()[name]
+        readers = [node.name] if node.op == "linear" and node.name else []
+    patterns = [json.dumps("^" + reader.replace(".", r"\.") + "$") for reader in readers]
+    return "\n".join(f"[overrides.{p}]\nactivation_bits = 16" for p in patterns)
