@@ -22,15 +22,23 @@ def check_inputs(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
     unknown, missing = set(inputs) - set(graph.inputs), set(graph.inputs) - set(inputs)
     if unknown or missing:
         wanted = ", ".join(f"{n}: {t}" for n, t in graph.inputs.items())
-        what = f"missing {sorted(missing)}" if missing else f"unknown {sorted(unknown)}"
+        found = {"missing": missing, "unknown": unknown}
+        what = ", ".join(f"{kind} {sorted(names)}" for kind, names in found.items() if names)
         raise InputError(f"inputs: {what}; this program takes {wanted}")
     sizes: dict[str, int] = {}
     checked = {}
     for name, kind in graph.inputs.items():
-        array = np.asarray(inputs[name])
+        array = _array(name, inputs[name])
         _check_shape(graph, name, array, kind, sizes)
         checked[name] = _check_values(graph, name, array, kind)
     return checked
+
+
+def _array(name: str, data: Array) -> Array:
+    try:
+        return np.asarray(data)
+    except ValueError as error:
+        raise InputError(f"input '{name}' is not an array: {error}") from None
 
 
 def _check_shape(
