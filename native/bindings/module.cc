@@ -20,9 +20,10 @@ using Output = nb::ndarray<nb::device::cpu, nb::c_contig>;
 using StepText = std::tuple<std::string, std::vector<int32_t>, std::vector<int64_t>>;
 using SlotText = std::tuple<int64_t, int64_t, int64_t>;
 
-std::vector<std::byte*> pointers_to(const std::vector<Input>& arrays) {
+template <class Array>
+std::vector<std::byte*> pointers_to(const std::vector<Array>& arrays) {
   std::vector<std::byte*> pointers;
-  for (const Input& array : arrays) {
+  for (const Array& array : arrays) {
     pointers.push_back(static_cast<std::byte*>(const_cast<void*>(array.data())));
   }
   return pointers;
@@ -37,11 +38,14 @@ class BoundProgram {
         program_(decode(steps), decode(slots), pointers_to(constants_), arena_bytes) {}
 
   void run(Engine& engine, const std::vector<Input>& inputs, const std::vector<Output>& outputs) {
-    const auto in = pointers_to(inputs);
-    std::vector<std::byte*> out;
-    for (const Output& array : outputs) out.push_back(static_cast<std::byte*>(array.data()));
+    const auto in = pointers_to(inputs), out = pointers_to(outputs);
     nb::gil_scoped_release release;
     program_.run(engine, in, out);
+  }
+
+  std::vector<int64_t> profile(Engine& engine, const std::vector<Input>& inputs,
+                               const std::vector<Output>& outputs) {
+    return program_.profile(engine, pointers_to(inputs), pointers_to(outputs));
   }
 
   int64_t scratch_bytes() const { return program_.scratch_bytes(); }
@@ -79,6 +83,9 @@ NB_MODULE(_native, m) {
   m.def("features", &cpu_features);
   m.def("attention_packed_bytes",
         [](int64_t keys, int64_t size) { return kernels().attention_packed_bytes(keys, size); });
+  m.def("probe", [](int64_t form, int64_t rounds) {
+    return kernels().probe(static_cast<Form>(form), rounds);
+  });
   nb::class_<Engine>(m, "Engine")
       .def(nb::init<int>(), nb::arg("threads"))
       .def_prop_ro("threads", &Engine::threads);
@@ -86,5 +93,6 @@ NB_MODULE(_native, m) {
       .def(nb::init<const std::vector<StepText>&, const std::vector<SlotText>&, std::vector<Input>,
                     int64_t>())
       .def("run", &BoundProgram::run)
+      .def("profile", &BoundProgram::profile)
       .def_prop_ro("scratch_bytes", &BoundProgram::scratch_bytes);
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <ctime>
 #include <thread>
 
 namespace intformer {
@@ -29,6 +30,13 @@ void wait_for(const std::atomic<int>& counter, int value) {
 #endif
     }
   }
+}
+
+// Nanoseconds that the calling thread has computed.
+int64_t cpu_time() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
 }
 
 }  // namespace
@@ -90,6 +98,21 @@ void Program::run(Engine& engine, const std::vector<std::byte*>& inputs,
     execute(pointers, progress, threads, arena + arena_bytes_ + thread * scratch_bytes_);
   });
   engine.give_back(std::move(memory));
+}
+
+std::vector<int64_t> Program::profile(Engine& engine, const std::vector<std::byte*>& inputs,
+                                      const std::vector<std::byte*>& outputs) const {
+  auto memory = engine.borrow();
+  std::byte* arena = memory->reserve(static_cast<size_t>(arena_bytes_ + scratch_bytes_));
+  const Pointers pointers = resolve(arena, inputs, outputs);
+  std::vector<int64_t> times;
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    const int64_t start = cpu_time();
+    steps_[i].operation->run(steps_[i], pointers, {0, units_[i]}, arena + arena_bytes_);
+    times.push_back(cpu_time() - start);
+  }
+  engine.give_back(std::move(memory));
+  return times;
 }
 
 }  // namespace intformer

@@ -24,6 +24,10 @@ class Program {
   void run(Engine& engine, const std::vector<std::byte*>& inputs,
            const std::vector<std::byte*>& outputs) const;
 
+  // Executes on the calling thread and returns the CPU time of each step in nanoseconds.
+  std::vector<int64_t> profile(Engine& engine, const std::vector<std::byte*>& inputs,
+                               const std::vector<std::byte*>& outputs) const;
+
   // Bytes of scratch that each thread needs besides the arena.
   int64_t scratch_bytes() const { return scratch_bytes_; }
 

@@ -68,6 +68,7 @@ Epilogue read_epilogue(Reader& r) {
   e.residual = r.slot<const int16_t>();
   e.residual_multiplier = r.slot<const int32_t>();
   e.table = r.slot<const uint8_t>();
+  e.look_up = kernels().table;
   return e;
 }
 

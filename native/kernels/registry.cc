@@ -23,6 +23,7 @@ constexpr Kernels kPortable = {
     portable::norm,
     portable::rescale,
     portable::table,
+    portable::probe,
 };
 
 #if defined(__x86_64__)
@@ -38,7 +39,8 @@ constexpr Kernels kAvx2 = {
     avx2::attention,
     avx2::norm,
     avx2::rescale,
-    portable::table,
+    avx2::table,
+    avx2::probe,
 };
 
 constexpr Kernels kAvxVnni = {
@@ -53,7 +55,8 @@ constexpr Kernels kAvxVnni = {
     avxvnni::attention,
     avx2::norm,
     avx2::rescale,
-    portable::table,
+    avx2::table,
+    avxvnni::probe,
 };
 
 constexpr Kernels kAvx512Vnni = {
@@ -68,10 +71,21 @@ constexpr Kernels kAvx512Vnni = {
     avx512vnni::attention,
     avx512vnni::norm,
     avx512vnni::rescale,
-    portable::table,
+    avx2::table,
+    avx512vnni::probe,
 };
 
-constexpr const Kernels* kLevels[] = {&kPortable, &kAvx2, &kAvxVnni, &kAvx512Vnni};
+// VBMI is an extra of most CPUs with AVX512-VNNI, not a level of its own.
+const Kernels& with_vbmi() {
+  static const Kernels result = [] {
+    Kernels best = kAvx512Vnni;
+    if (__builtin_cpu_supports("avx512vbmi")) best.table = avx512vbmi::table;
+    return best;
+  }();
+  return result;
+}
+
+const Kernels* const kLevels[] = {&kPortable, &kAvx2, &kAvxVnni, &with_vbmi()};
 
 bool has_avxvnni() {
   unsigned a, b, c, d;

@@ -9,6 +9,7 @@
 #include "elementwise/elementwise.h"
 #include "gemm/gemm.h"
 #include "norm/norm.h"
+#include "probe/probe.h"
 
 namespace intformer {
 
@@ -25,6 +26,7 @@ struct Kernels {
   NormFn norm;
   RescaleFn rescale;
   TableFn table;
+  ProbeFn probe;
 };
 
 // The kernels of this process: the best level of the CPU, or a lower one named by INTFORMER_ISA.

@@ -23,9 +23,14 @@ void table(const uint8_t* x, const void* entries, DType type, void* out, int64_t
 }
 namespace avx2 {
 void rescale(const Rescale&, const void* a, const void* b, void* out);
+void table(const uint8_t* x, const void* entries, DType type, void* out, int64_t n);
 }
 namespace avx512vnni {
 void rescale(const Rescale&, const void* a, const void* b, void* out);
+}
+
+namespace avx512vbmi {
+void table(const uint8_t* x, const void* entries, DType type, void* out, int64_t n);
 }
 
 }  // namespace intformer

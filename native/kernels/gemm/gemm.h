@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../common.h"
+#include "../elementwise/elementwise.h"
 
 namespace intformer {
 
@@ -27,6 +28,7 @@ struct Epilogue {
   const int32_t* residual_multiplier;
   const uint8_t* table;  // 256 entries after a uint8 result, or null
   DType table_type;
+  TableFn look_up;  // how this level reads a table
 };
 
 // How the product is computed; chosen per layer when the plan is made.

@@ -64,23 +64,13 @@ void finish_residual(const Epilogue& e, const Block& t, void* out) {
   }
 }
 
-template <class T>
-void look_up_rows(const Epilogue& e, const Block& t, const uint8_t* levels, T* out) {
-  const auto* entries = reinterpret_cast<const T*>(e.table);
-  for (int r = 0; r < t.rows; ++r) {
-    for (int64_t c = 0; c < t.columns; ++c) {
-      out[r * e.out_stride + c] = entries[levels[r * t.stride + c]];
-    }
-  }
-}
-
 // Requantizes into `levels`, then looks each byte up.
 void finish_table(const Epilogue& e, const Block& t, void* out, uint8_t* levels) {
   finish_requantized<DType::u8>(e, t, levels, t.stride);
-  if (item_size(e.table_type) == 1) {
-    look_up_rows(e, t, levels, static_cast<uint8_t*>(out));
-  } else {
-    look_up_rows(e, t, levels, static_cast<int16_t*>(out));
+  const int64_t row = e.out_stride * item_size(e.table_type);
+  for (int r = 0; r < t.rows; ++r) {
+    e.look_up(levels + r * t.stride, e.table, e.table_type, static_cast<std::byte*>(out) + r * row,
+              t.columns);
   }
 }
 

@@ -161,4 +161,4 @@ def _bias(builder: Builder, group: Group) -> Array:
     own = builder.graph.constants[bias]
     if builder.constants.notes.get(("form", weight, group.head.op)) is not Form.SIGN:
         return own
-    return own + 128 * builder.graph.constants[weight].sum(axis=0, dtype=np.int64)
+    return np.asarray(own + 128 * builder.graph.constants[weight].sum(axis=0, dtype=np.int64))

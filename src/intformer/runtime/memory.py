@@ -21,7 +21,7 @@ class Kind(IntEnum):
 
 @dataclass
 class Storage:
-    """A piece of memory. ``base`` is an arena offset or the index of an input, output or constant."""
+    """A piece of memory; ``base``: arena offset, or index of an input, output or constant."""
 
     kind: Kind
     nbytes: int

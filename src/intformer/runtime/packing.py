@@ -1,4 +1,4 @@
-"""Constants in the form kernels read: packed weights and epilogue parameters, made once per session."""
+"""Constants as kernels read them: packed weights and epilogue parameters."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def split_lanes(values: Array, count: int, lanes: int) -> Array:
 def folded_offset(offset: Array, bias: Array, multiplier: Array) -> Array:
     """bias·multiplier + offset: (acc + bias)·m + o = acc·m + (bias·m + o).
 
-    The sum may wrap where the proof covers only the whole expression; the whole is right modulo 2^64.
+    The sum may wrap: the proof covers the whole expression, which is right modulo 2^64.
     """
     wide = bias.astype(np.int64) * multiplier.astype(np.int64)
     return np.asarray(offset + wide)
@@ -71,8 +71,8 @@ def full_table(entries: Array) -> Array:
 def pack_weight(weight: Array, lanes: int, group: int, steps: int) -> Array:
     """``weight`` int8 [K, O] as [O/lanes][K/group][lanes][group], zeros past the ends.
 
-    ``group`` values along K fill four bytes (four int8, or two that are widened to int16); K is padded
-    to a multiple of ``group·steps``.
+    ``group`` values along K fill four bytes (four int8, or two widened to int16); K is padded to a
+    multiple of ``group·steps``.
     """
     rows, columns = weight.shape
     full = np.zeros(

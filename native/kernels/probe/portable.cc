@@ -1,0 +1,7 @@
+#include "probe.h"
+
+namespace intformer::portable {
+
+int64_t probe(Form, int64_t) { return 0; }
+
+}  // namespace intformer::portable

@@ -1,0 +1,55 @@
+#include "../x86/vector256.h"
+#include "x86_probe.h"
+
+namespace intformer::avx2 {
+namespace {
+
+using V = Isa::V;
+
+inline V opaque(V x) {
+  asm volatile("" : "+x"(x));
+  return x;
+}
+
+inline V widened(V sum, V pairs, V ones) {
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones));
+}
+
+template <int kSteps>
+struct Pairs {
+  V operator()(V sum, V a, V b) const {
+    V total = _mm256_maddubs_epi16(a, opaque(b));
+#pragma GCC unroll 4
+    for (int i = 1; i < kSteps; ++i) {
+      total = _mm256_add_epi16(total, _mm256_maddubs_epi16(a, opaque(b)));
+    }
+    return widened(sum, total, b);
+  }
+};
+
+struct Sign {
+  V operator()(V sum, V a, V b) const {
+    return widened(sum, _mm256_maddubs_epi16(a, _mm256_sign_epi8(opaque(b), a)), b);
+  }
+};
+
+struct Wide {
+  V operator()(V sum, V a, V b) const {
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(a, opaque(b)));
+  }
+};
+
+}  // namespace
+
+int64_t probe(Form form, int64_t rounds) {
+  switch (form) {
+    case Form::pairs2: return run_probe<8>(rounds, 32, Pairs<1>{});
+    case Form::pairs4: return run_probe<8>(rounds, 64, Pairs<2>{});
+    case Form::pairs8: return run_probe<8>(rounds, 128, Pairs<4>{});
+    case Form::sign: return run_probe<8>(rounds, 32, Sign{});
+    case Form::wide: return run_probe<8>(rounds, 16, Wide{});
+    default: return 0;
+  }
+}
+
+}  // namespace intformer::avx2

@@ -1,0 +1,17 @@
+#include "../x86/vector256.h"
+#include "x86_probe.h"
+
+namespace intformer::avxvnni {
+
+int64_t probe(Form form, int64_t rounds) {
+  using V = Isa::V;
+  if (form == Form::vnni) {
+    return run_probe<12>(rounds, 32, [](V s, V a, V b) { return _mm256_dpbusd_avx_epi32(s, a, b); });
+  }
+  if (form == Form::wide) {
+    return run_probe<12>(rounds, 16, [](V s, V a, V b) { return _mm256_dpwssd_avx_epi32(s, a, b); });
+  }
+  return 0;
+}
+
+}  // namespace intformer::avxvnni
