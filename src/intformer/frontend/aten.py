@@ -203,18 +203,21 @@ def _sdpa(
         raise CaptureError(f"{w.path}: attention dropout is active; call model.eval() first")
     if scale is None:
         scale = 1 / math.sqrt(shapes.fixed(w.shape(query)[-1]))
-    mask = [_key_mask(w, attn_mask)] if attn_mask else []
+    mask = _key_mask(w, attn_mask) if attn_mask else []
     return w.emit("sdpa", query, key, value, *mask, scale=scale)
 
 
-def _key_mask(w: Writer, mask: str) -> str:
-    """The integer mask input behind an attention mask."""
+def _key_mask(w: Writer, mask: str) -> list[str]:
+    """The integer mask input behind an attention mask; nothing for a mask that keeps all."""
+    array = w.array(mask)
+    if array is not None and (array.all() if array.dtype == np.bool_ else not array.any()):
+        return []
     producer = w.graph.producers().get(mask)
     if producer is None or producer.op != "key_mask":
         raise CaptureError(
             f"{w.path}: attention with a bias that is not a key-padding mask is not supported"
         )
-    return producer.inputs[0]
+    return [producer.inputs[0]]
 
 
 def _operand(w: Writer, value: str | float) -> str:

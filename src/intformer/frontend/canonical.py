@@ -16,6 +16,8 @@ PHASES: list[list[Pattern]] = [
         elementwise.number_to_scale,
         elementwise.divide_by_vector,
         elementwise.merge_scales,
+        elementwise.unexpand,
+        elementwise.add_of_nothing,
         norm.reciprocal_root,
         norm.fuse_norm,
         activation.fuse_activation,
@@ -38,9 +40,7 @@ PHASES: list[list[Pattern]] = [
         affine.scale_into_layer,
         elementwise.merge_scales,
         elementwise.subtraction,
-        elementwise.unexpand,
         elementwise.fold_into_positions,
-        elementwise.add_of_nothing,
     ],
 ]
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
@@ -55,9 +56,39 @@ def capture(
     program = _export(model, request)
     trace = Trace(program, request.names, request.dynamic, request.limits)
     graph = trace.graph()
-    graph.outputs = _pick(_name_outputs(model, request, graph), outputs)
+    graph.outputs = _pick(_name_outputs(program, graph), outputs)
     graph.metadata["source"] = type(model).__name__
     return canonicalize(graph)
+
+
+def capture_like(model: nn.Module, sample: Mapping[str, Any] | Any) -> Graph:
+    """Capture a module by one raw sample of its program: uint8 images channels-last, or token ids.
+
+    Args:
+        model: the module.
+        sample: a bare uint8 array [N, H, W, C], or input name -> array; names other than
+            ``pixels`` are parameters of ``forward``.
+
+    Raises:
+        CaptureError: as :func:`capture`, or if the sample is neither images nor integers.
+    """
+    arrays = sample if isinstance(sample, Mapping) else {"pixels": sample}
+    tensors = {name: _float_input(name, np.asarray(array)) for name, array in arrays.items()}
+    if len(tensors) > 1:
+        return capture(model, tensors)
+    return capture(model, tuple(tensors.values()), names=list(tensors))
+
+
+def _float_input(name: str, array: np.ndarray[Any, Any]) -> Tensor:
+    if array.dtype == np.uint8 and array.ndim == 4:
+        n, height, width, channels = array.shape
+        return torch.zeros(n, channels, height, width)
+    if array.dtype.kind in "iu" and array.ndim == 2:
+        return torch.zeros(array.shape, dtype=torch.int64)
+    raise CaptureError(
+        f"{name!r} is {array.dtype} {list(array.shape)}; a sample is uint8 images [N, H, W, C] or "
+        "integer token ids [N, S]"
+    )
 
 
 @dataclass
@@ -143,16 +174,13 @@ def _export_problem(model: nn.Module, error: Exception) -> str:
     )
 
 
-def _name_outputs(model: nn.Module, request: _Request, graph: Graph) -> dict[str, str]:
+def _name_outputs(program: ExportedProgram, graph: Graph) -> dict[str, str]:
     """Public names for the outputs, from the structure that ``forward`` returns."""
-    training = model.training
-    model.eval()
-    with torch.no_grad():
-        result = model(*request.args, **request.kwargs)
-    model.train(training)
-    leaves = pytree.tree_flatten_with_path(result)[0]
-    paths = [_key(path) for path, leaf in leaves if isinstance(leaf, Tensor)]
-    return dict(zip(paths, graph.outputs.values(), strict=True))
+    spec = program.call_spec.out_spec
+    assert spec is not None
+    positions = pytree.tree_unflatten(list(range(spec.num_leaves)), spec)
+    paths = {str(leaf): _key(path) for path, leaf in pytree.tree_flatten_with_path(positions)[0]}
+    return {paths[position]: value for position, value in graph.outputs.items()}
 
 
 def _key(path: Sequence[Any]) -> str:

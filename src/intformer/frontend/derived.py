@@ -42,6 +42,8 @@ def write_sized(
         CaptureError: it is neither a constant repeated over the batch nor a position table.
     """
     full = evaluate(largest(builder.graph.limits))
+    if (full.dtype == np.bool_ or "S" in shape) and _is_uniform(full, evaluate):
+        return builder.constant(name, full.flat[0].reshape((1,) * full.ndim))
     if not np.issubdtype(full.dtype, np.floating):
         raise CaptureError(f"{builder.path}: {name} makes integers of type {full.dtype} from sizes")
     if shape.count("N") > 1 or (shape[0] != "N" and "N" in shape):
@@ -57,10 +59,16 @@ def write_sized(
                 f"{builder.path}: {name} depends on the sequence length in a way that is not a "
                 "position table"
             )
-    if (one == one[:, :1]).all():
+    if (one == one[:, :1]).all():  # one token type for all, for example
         return builder.constant(name, one[:, :1])
     ids = next(x for x, t in builder.graph.inputs.items() if t.shape[1:] == ("S",))
     return builder.emit("positions", ids, builder.constant(name, one[0]))
+
+
+def _is_uniform(full: Array, evaluate: Callable[[Sizes], Array]) -> bool:
+    """Whether every element is the same at every size, as in the mask of a model without one."""
+    parts = (full, *(evaluate(sizes) for sizes in SMALLER))
+    return all(bool((part == full.flat[0]).all()) for part in parts)
 
 
 def write_mask(builder: Builder, name: str, evaluate: Callable[[Array], Array]) -> str:

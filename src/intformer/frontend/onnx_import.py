@@ -105,7 +105,8 @@ class _Reader:
 
     # -- reading ---------------------------------------------------------------------------------
 
-    def _needed(self, outputs: Sequence[str]) -> list[onnx.NodeProto]:
+    def _needed(self, outputs: Sequence[str], by_shape: bool = True) -> list[onnx.NodeProto]:
+        """The nodes that ``outputs`` need, with or without those needed for their shape alone."""
         known = {i.name for i in self.proto.input} | set(self.initializers) | {""}
         needed: set[str] = set()
         stack = list(outputs)
@@ -115,8 +116,10 @@ class _Reader:
                 continue
             if name not in self.producers:
                 raise CaptureError(f"the model has no value {name!r} to cut at")
-            needed.update(self.producers[name].output)
-            stack.extend(self.producers[name].input)
+            node = self.producers[name]
+            needed.update(node.output)
+            if by_shape or node.op_type != "Shape":
+                stack.extend(node.input)
         return [node for node in self.proto.node if needed.intersection(node.output)]
 
     def _read_inputs(self, names: Mapping[str, str]) -> None:
@@ -150,7 +153,7 @@ class _Reader:
             raise CaptureError(self._unsupported(node))
         names = [x for x in node.input if x]
         if node.op_type == "Shape" and not self._is_static(names[0]):
-            self._read_shape(node, names[0])
+            self._read_shape(node)
         elif all(self._is_static(x) for x in names):
             self._fold(node)
         elif self._is_mask_step(node, names):
@@ -168,15 +171,19 @@ class _Reader:
             return self.static[names[0]].at(0).dtype.kind != "f"
         return all(x in self.masks or self._is_static(x) for x in names)
 
-    def _read_shape(self, node: onnx.NodeProto, name: str) -> None:
+    def _read_shape(self, node: onnx.NodeProto) -> None:
+        shapes = tuple(self._shape_at(node, sizes) for sizes in self.sizes)
+        self.static[node.output[0]] = _simplified(shapes)
+
+    def _shape_at(self, node: onnx.NodeProto, sizes: Mapping[str, int]) -> Array:
+        """What a ``Shape`` node gives at some sizes, for a computed value, an input or a mask."""
+        (name,) = node.input
         if name in self.masks and name not in self.inputs:
-            shapes = [self._evaluate(name, sizes).shape for sizes in self.sizes]
+            shape = self._evaluate(name, sizes).shape
         else:
-            symbolic = self.writer.shape(self.value(name))
-            shapes = [at_sizes(symbolic, sizes) for sizes in self.sizes]
+            shape = at_sizes(self.writer.shape(self.value(name)), sizes)
         first, last = onnx_ops.attribute(node, "start", 0), onnx_ops.attribute(node, "end")
-        values = tuple(np.array(s, np.int64)[first:last] for s in shapes)
-        self.static[node.output[0]] = _simplified(values)
+        return np.array(shape[first:last], np.int64)
 
     def _fold(self, node: onnx.NodeProto) -> None:
         if node.op_type == "Constant":
@@ -205,7 +212,10 @@ class _Reader:
     def _evaluate(self, name: str, sizes: Mapping[str, int], **given: Array) -> Array:
         """A mask value at the given sizes; inputs that are not given are zero."""
         values: dict[str, Array] = {}
-        for node in self._needed([name]):
+        for node in self._needed([name], by_shape=False):
+            if node.op_type == "Shape" and node.input[0] not in values:
+                values[node.output[0]] = self._shape_at(node, sizes)
+                continue
             for x in node.input:
                 if x in self.inputs and x not in values:
                     shape = at_sizes(self.writer.shape(self.inputs[x]), sizes)
@@ -255,14 +265,16 @@ class _Reader:
 
     def _label(self, name: str) -> str:
         """A name for a constant: that of the one parameter it is made of, if there is one."""
-        used = {name, *(x for n in self._needed([name]) for x in n.input)}
+        nodes = self._needed([name], by_shape=False)
+        used = {name, *(x for n in nodes if n.op_type != "Shape" for x in n.input)}
         floating = {
             x for x in used if x in self.initializers and _is_floating(self.initializers[x])
         }
         return _constant_name(floating.pop() if len(floating) == 1 else name, self.writer.path)
 
     def _mask(self, name: str) -> str:
-        inputs = [x for n in self._needed([name]) for x in n.input if x in self.inputs]
+        nodes = [n for n in self._needed([name], by_shape=False) if n.op_type != "Shape"]
+        inputs = [x for n in nodes for x in n.input if x in self.inputs]
         source = inputs[0]
         self.used.add(self.inputs[source])
 
@@ -357,7 +369,7 @@ def _is_floating(tensor: onnx.TensorProto) -> bool:
 
 
 def _read_tensor(tensor: onnx.TensorProto) -> Array:
-    array = numpy_helper.to_array(tensor)
+    array: Array = numpy_helper.to_array(tensor)
     return array.astype(np.float32) if array.dtype.kind not in "fiub" else array
 
 

@@ -66,13 +66,13 @@ class Trace:
     def graph(self) -> Graph:
         """Map the program; outputs are named by position until the caller names them."""
         (output,) = (n for n in self.nodes if n.op == "output")
-        results = [x for x in output.args[0] if isinstance(x, FxNode)]
-        needed = self._needed(results)
+        results = {str(i): x for i, x in enumerate(output.args[0]) if isinstance(x, FxNode)}
+        needed = self._needed(list(results.values()))
         for node in self.nodes:
             if node in needed:
                 self._map(node)
         graph = self.writer.graph
-        graph.outputs = {str(i): self._value(node) for i, node in enumerate(results)}
+        graph.outputs = {position: self._value(node) for position, node in results.items()}
         return graph
 
     # -- reading ---------------------------------------------------------------------------------
@@ -286,7 +286,6 @@ _NO_MODULE = "_empty_nn_module_stack_from_metadata_hook"
 
 def _unsupported(node: FxNode) -> str:
     return (
-        f"{_module_path(node) or 'the model'}: the operator {node.target} is not supported; replace "
-        "it in the module (docs list the supported operators) or capture the part of the model "
-        "before it"
+        f"{_module_path(node) or 'the model'}: the operator {node.target} is not supported; "
+        "replace it in the module or capture the part of the model before it"
     )

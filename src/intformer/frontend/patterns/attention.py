@@ -119,14 +119,15 @@ def _own_rows(rw: Rewriter, value: str, part: str) -> str | None:
     if rows is None:
         return None
     path = f"{linear.name}.{part}"
-    parameters = [rw.graph.constants[p][rows] for p in linear.inputs[1:]]
-    names = [rw.constant(f"{path}.{n}", a) for n, a in zip(("weight", "bias"), parameters)]
-    return rw.emit("linear", linear.inputs[0], *names, path=path)
+    _, weight, *bias = linear.inputs
+    parameters = [rw.constant(f"{path}.weight", rw.graph.constants[weight][rows])]
+    parameters += [rw.constant(f"{path}.bias", rw.graph.constants[b][rows]) for b in bias]
+    return rw.emit("linear", linear.inputs[0], *parameters, path=path)
 
 
 def _rows(rw: Rewriter, nodes: list[Node], linear: Node) -> list[int] | None:
     """The channels picked, if every token picks the same and only its own."""
-    index = moved(rw, nodes).flatten(0, -2)
+    index = moved(rw, nodes).flatten(0, -2).long()
     width = concrete(rw.shape(linear.output))[-1]
     offsets = torch.arange(index.shape[0])[:, None] * width
     rows = index[0]

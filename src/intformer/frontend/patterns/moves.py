@@ -31,7 +31,7 @@ def chain(rw: Rewriter, value: str) -> list[Node]:
 def moved(rw: Rewriter, nodes: list[Node]) -> Tensor:
     """Where each element of a chain's result comes from, as an index into its flat source."""
     shape = concrete(rw.shape(nodes[0].inputs[0]))
-    result = torch.arange(math.prod(shape)).reshape(shape)
+    result = torch.arange(math.prod(shape), dtype=torch.int32).reshape(shape)
     for node in nodes:
         result = evaluate(node, [result])
     return result
@@ -53,11 +53,12 @@ def merge_moves(rw: Rewriter, node: Node) -> str | None:
     if node.op not in MOVES:
         return None
     nodes = chain(rw, node.output)
-    for start in range(len(nodes)):
+    for start in range(len(nodes) - 1):
         simpler = _simpler(rw, nodes[start:], node.output)
         if simpler is not None:
             return simpler
-    return None
+    same = node.op == "reshape" and rw.shape(node.inputs[0]) == rw.shape(node.output)
+    return node.inputs[0] if same else None
 
 
 def _simpler(rw: Rewriter, nodes: list[Node], value: str) -> str | None:
@@ -67,12 +68,9 @@ def _simpler(rw: Rewriter, nodes: list[Node], value: str) -> str | None:
     if size != math.prod(concrete(after)):
         return None
     index = moved(rw, nodes)
-    in_order = bool((index.flatten() == torch.arange(size)).all())
-    if in_order and before == after:
-        return source
-    if len(nodes) == 1:
-        return None
-    return _one_reshape(rw, source, after) if in_order else _one_transpose(rw, source, after, index)
+    if not torch.equal(index.flatten(), torch.arange(size, dtype=index.dtype)):
+        return _one_transpose(rw, source, after, index)
+    return source if before == after else _one_reshape(rw, source, after)
 
 
 def _one_reshape(rw: Rewriter, source: str, after: Shape) -> str | None:
@@ -87,11 +85,13 @@ def _one_transpose(rw: Rewriter, source: str, after: Shape, index: Tensor) -> st
     before = rw.shape(source)
     if len(before) != len(after):
         return None
-    original = torch.arange(index.numel()).reshape(concrete(before))
+    original = torch.arange(index.numel(), dtype=index.dtype).reshape(concrete(before))
     steps = [_step(index, axis) for axis in range(index.dim())]
     free = [i for i, size in enumerate(concrete(before)) if size == 1]
     perm = [original.stride().index(s) if s in original.stride() else -1 for s in steps]
-    perm = [free.pop(0) if size == 1 and free else p for p, size in zip(perm, index.shape)]
+    for axis, size in enumerate(index.shape):
+        if size == 1 and free:
+            perm[axis] = free.pop(0)
     if sorted(perm) != list(range(len(before))) or tuple(before[i] for i in perm) != after:
         return None
     return rw.transpose(source, tuple(perm)) if torch.equal(original.permute(perm), index) else None
