@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -41,8 +42,7 @@ def compare(
     assert source is not None
     from intformer.quantize.compare import compare as measure
 
-    (inputs,) = calibration(source, data, samples, batch_size=samples)
-    layers = measure(source, program, inputs)
+    layers = measure(source, program, calibration(source, data, samples, batch_size=8))
     if as_json:
         console.print_json({"layers": [_row(layer) for layer in layers]})
         return
@@ -58,4 +58,6 @@ def compare(
 
 
 def _row(layer: LayerSNR) -> dict[str, Any]:
-    return {"layer": layer.name, "op": layer.op, "snr_db": round(layer.snr_db, 3), "fix": layer.fix}
+    """JSON knows no infinity: None stands for a layer without any error."""
+    ratio = round(layer.snr_db, 3) if math.isfinite(layer.snr_db) else None
+    return {"layer": layer.name, "op": layer.op, "snr_db": ratio, "fix": layer.fix}

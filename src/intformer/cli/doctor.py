@@ -38,7 +38,7 @@ def doctor(as_json: Json = False) -> None:
       intformer doctor
       intformer doctor --json
     """
-    found = {"machine": _machine(), "runtime": _runtime(), "packages": _packages(), "data": _data()}
+    found = {"machine": machine(), "runtime": _runtime(), "packages": _packages(), "data": _data()}
     if as_json:
         console.print_json(found)
         return
@@ -51,7 +51,8 @@ def doctor(as_json: Json = False) -> None:
     out.print(console.facts("Data (INTFORMER_DATA, or ../shared/data)", places))
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """System, processor, cores and Python of this machine."""
     return {
         "system": f"{platform.system()} {platform.release()}",
         "processor": _processor(),

@@ -21,11 +21,11 @@ class Commands(TyperGroup):
     ``INTFORMER_DEBUG=1`` shows tracebacks.
     """
 
-    def main(self, args: Any = None, prog_name: str | None = None, **extra: Any) -> Any:
+    def main(self, *args: Any, **extra: Any) -> Any:
         """Run and exit, unless ``standalone_mode`` is off."""
         standalone = extra.pop("standalone_mode", True)
         try:
-            status = super().main(args, prog_name, standalone_mode=False, **extra)
+            status = super().main(*args, **{**extra, "standalone_mode": False})
         except (KeyboardInterrupt, typer.Abort):
             status = _say("interrupted", INTERRUPTED)
         except Exception as error:  # the last line of defence against tracebacks

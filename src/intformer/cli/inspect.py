@@ -97,8 +97,8 @@ def _text(value: Any) -> str:
 def _scales(graph: Graph) -> dict[str, tuple[Any, Any]]:
     """Value -> (scale, zero point), of the outputs and of the layers where they are recorded."""
     values = json.loads(graph.metadata.get("values", "{}"))
-    found = {name: (scale, zero) for name, (_, scale, zero) in values.items()}
+    found = {name: (entry[1], entry[2]) for name, entry in values.items()}
     for name, stored in json.loads(graph.metadata.get("scales", "{}")).items():
-        entry = stored if isinstance(stored, dict) else {"scale": stored}
-        found[f"output {name}"] = (entry.get("scale"), entry.get("zero_point", 0))
+        scale = stored if isinstance(stored, dict) else {"scale": stored}
+        found[f"output {name}"] = (scale.get("scale"), scale.get("zero_point", 0))
     return found

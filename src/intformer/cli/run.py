@@ -132,9 +132,8 @@ def _print_classes(program: Program, inputs: list[str], outputs: Arrays, *, as_j
 
     names = class_names(program.graph)
     logits = outputs[logits_name(outputs)]
-    best = [
-        (_label(inputs, row, len(logits)), _top(scores, names)) for row, scores in enumerate(logits)
-    ]
+    labels = [_label(inputs, row, len(logits)) for row in range(len(logits))]
+    best = [(label, _top(scores, names)) for label, scores in zip(labels, logits, strict=True)]
     if as_json:
         console.print_json({"results": [{"input": name, "top": top} for name, top in best]})
         return

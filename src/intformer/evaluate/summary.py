@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -140,6 +141,11 @@ def bits(bounds: Range) -> int:
     if low >= 0:
         return max(high.bit_length(), 1)
     return max((-low - 1).bit_length(), high.bit_length()) + 1
+
+
+def exact_bits(bounds: Range) -> float:
+    """As ``bits``, without rounding up: log2 of the number of values the range has around 0."""
+    return math.log2(2 * max(abs(bounds[0]), abs(bounds[1]), 1))
 
 
 def _filled(dtype: str, bounds: Range) -> float:
