@@ -330,13 +330,13 @@ def unknown_operator(model: ModelProto) -> None:
     call(model, "linear").op_type = "system_sh"
 
 
-@corruption("operator com.microsoft::Attention is not one of domain 'intformer'")
+@corruption("operator 'com.microsoft::Attention' is not one of domain 'intformer'")
 def unknown_domain(model: ModelProto) -> None:
     node = call(model, "attention")
     node.domain, node.op_type = "com.microsoft", "Attention"
 
 
-@corruption("operator ai.onnx::Softmax is not one of domain 'intformer'")
+@corruption("operator 'ai.onnx::Softmax' is not one of domain 'intformer'")
 def standard_operator_between_calls(model: ModelProto) -> None:
     node = call(model, "reshape")
     node.domain, node.op_type = "", "Softmax"
@@ -368,6 +368,28 @@ def missing_function(model: ModelProto) -> None:
 @corruption("the body of function 'linear' is not what format 1 defines")
 def function_of_another_domain(model: ModelProto) -> None:
     next(f for f in model.functions if f.name == "linear").domain = "evil"
+
+
+@corruption("function 'a\\nb\\x1b[31m' with 3 inputs is unknown")
+def control_characters_in_an_operator(model: ModelProto) -> None:
+    call(model, "linear").op_type = "a\nb\x1b[31m"
+
+
+@corruption("its name must be a module path and '#0'")
+def control_characters_in_a_path(model: ModelProto) -> None:
+    model.graph.node[0].name = "\x1b[2J\n#0"
+
+
+@corruption("kernels have more than 65536 positions in all")
+def many_windows(model: ModelProto) -> None:
+    """Each window costs time in proof and comparison, a node costs a few bytes."""
+    node = call(model, "patches")
+    node.op_type = "patches_99x99_60x60_1x1_0x0"
+    for index in range(20):
+        copied = model.graph.node.add()
+        copied.CopyFrom(node)
+        copied.output[0] = f"windows_{index}"
+        copied.name = f"#{len(model.graph.node) - 1}"
 
 
 # Attributes
@@ -485,10 +507,10 @@ def many_small_fields(model: ModelProto) -> bytes:
     return model.SerializeToString() + repeated_graph(b"\x0a\x00" * 600_000)
 
 
-@corruption("100001 nodes, at most 100000")
+@corruption("20001 nodes, at most 20000")
 def many_nodes(model: ModelProto) -> bytes:
     model.ClearField("graph")
-    return model.SerializeToString() + repeated_graph(b"\x0a\x00" * 100_001)
+    return model.SerializeToString() + repeated_graph(b"\x0a\x00" * 20_001)
 
 
 def repeated_graph(body: bytes) -> bytes:
@@ -626,12 +648,12 @@ def deeply_nested_metadata(model: ModelProto) -> None:
     metadata(model, "intformer.limits").value = "[" * 1_000_000
 
 
-@corruption("the limit of N must be in [1, 2^31], got 0")
+@corruption("the limit of 'N' must be in [1, 2^31], got 0")
 def limit_of_zero(model: ModelProto) -> None:
     metadata(model, "intformer.limits").value = '{"N": 0}'
 
 
-@corruption("the limit of N must be in [1, 2^31], got 1e+30")
+@corruption("the limit of 'N' must be in [1, 2^31], got 1e+30")
 def float_limit(model: ModelProto) -> None:
     metadata(model, "intformer.limits").value = '{"N": 1e30}'
 

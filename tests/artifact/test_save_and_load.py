@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from intformer.artifact.names import function_name, parse_function_name
 from intformer.errors import ArtifactError, VerifyError
 from intformer.ir.graph import Graph, Node, TensorType
 from intformer.reference import interpret
-from programs import bert_like, random_inputs, single_operator_cases, vit_like
+from programs import Builder, bert_like, random_inputs, single_operator_cases, vit_like
 
 PROGRAMS = {"vit": vit_like, "bert": bert_like}
 
@@ -147,6 +148,13 @@ def test_unwritable_path_is_one_line(tmp_path: Path, target: str) -> None:
         artifact.save(bert_like(), tmp_path / target)
 
 
+def test_devices_are_not_replaced_by_files(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ArtifactError, match="not a regular file"):
+        artifact.save(bert_like(), tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def test_metadata_of_the_format_is_reserved() -> None:
     graph = bert_like()
     graph.metadata["intformer.limits"] = "{}"
@@ -192,6 +200,14 @@ def test_golden_record_is_not_trusted(text: str) -> None:
 def test_golden_record_may_be_absent() -> None:
     with pytest.raises(VerifyError, match="save the program again"):
         artifact.check_golden(bert_like())
+
+
+def test_golden_run_of_a_giant_is_refused() -> None:
+    build = Builder()
+    x = build.input("x", "uint8", ("N", 2**15, 2**14))
+    build.output("y", build.node("slice", x, axis=-1, start=0, stop=1))
+    with pytest.raises(VerifyError, match="a tensor of 536870912 numbers"):
+        artifact.to_onnx(build.graph)
 
 
 def test_generator_is_splitmix64() -> None:

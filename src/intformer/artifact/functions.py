@@ -18,7 +18,7 @@ from intformer.ir.operators import OPERATORS, Operand, Operator, evaluate
 RESULT = "result"
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def function(name: str, operands: int) -> FunctionProto:
     """The function called ``name`` when it has ``operands`` inputs.
 

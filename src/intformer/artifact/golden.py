@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,6 +22,9 @@ from intformer.reference import interpret
 SEED = 1
 SYMBOL_SIZE = 8
 """Symbols other than a batch take this size, or their limit if that is smaller."""
+
+MAX_ELEMENTS = 2**28
+"""Most numbers in one tensor of a golden run."""
 
 Runner = Callable[[Graph, Mapping[str, Array]], Mapping[str, Array]]
 
@@ -78,6 +82,7 @@ def digest(arrays: Mapping[str, Array]) -> str:
 def make_golden(graph: Graph) -> str:
     """The golden record of a verified graph, as JSON, from a run of the reference."""
     sizes = golden_sizes(graph)
+    _check_size(graph, sizes)
     inputs = golden_inputs(graph, sizes)
     outputs = digest(interpret(graph, inputs))
     record = {"seed": SEED, "sizes": sizes, "inputs": digest(inputs), "outputs": outputs}
@@ -95,6 +100,7 @@ def check_golden(graph: Graph, run: Runner = interpret) -> None:
         VerifyError: there is no record, or inputs or outputs differ from it.
     """
     seed, sizes, wanted_inputs, wanted_outputs = _record(graph)
+    _check_size(graph, sizes)
     inputs = golden_inputs(graph, sizes, seed)
     if digest(inputs) != wanted_inputs:
         raise VerifyError(
@@ -105,6 +111,26 @@ def check_golden(graph: Graph, run: Runner = interpret) -> None:
         raise VerifyError(
             f"golden run: the outputs hash to {found[:12]}, recorded is {wanted_outputs[:12]}: "
             "the program was changed after it was saved, or this backend computes something else"
+        )
+
+
+def _check_size(graph: Graph, sizes: Mapping[str, int]) -> None:
+    """Refuse runs that no real program needs: opening a file must not exhaust the memory."""
+
+    def count(name: str) -> int:
+        return math.prod(d if isinstance(d, int) else sizes[d] for d in graph.types[name].shape)
+
+    largest = max(count(name) for name in (*graph.inputs, *(node.output for node in graph)))
+    for node in graph:
+        if node.op == "attention":
+            width = graph.types[node.inputs[0]].shape[2]
+            heads = node.attrs["heads"]
+            assert isinstance(width, int) and isinstance(heads, int)
+            scores = count(node.inputs[0]) * count(node.inputs[1]) * heads // width**2
+            largest = max(largest, scores)
+    if largest > MAX_ELEMENTS:
+        raise VerifyError(
+            f"golden run: a tensor of {largest} numbers, at most {MAX_ELEMENTS} are allowed"
         )
 
 

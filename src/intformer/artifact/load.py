@@ -145,9 +145,9 @@ def _check_functions(functions: list[memoryview], called: dict[str, int]) -> Non
     for body in functions:
         name = wire.first(body, 1)
         if name in found:
-            raise ArtifactError(f"function '{name[:80]}' is defined twice")
+            raise ArtifactError(f"function {name[:80]!r} is defined twice")
         if name not in called:
-            raise ArtifactError(f"function '{name[:80]}' is defined, but no node calls it")
+            raise ArtifactError(f"function {name[:80]!r} is defined, but no node calls it")
         if body != function_bytes(name, called[name]):
             raise ArtifactError(
                 f"the body of function '{name}' is not what format {schema.FORMAT} defines: "

@@ -39,7 +39,7 @@ def parse_function_name(name: str, operands: int) -> tuple[str, dict[str, Attrib
         ArtifactError: it is not the name of any function of this format.
     """
     unknown = ArtifactError(
-        f"function '{name[:80]}' with {operands} inputs is unknown; "
+        f"function {name[:80]!r} with {operands} inputs is unknown; "
         f"known operators: {', '.join(sorted(OPERATORS))}"
     )
     matches = [op for op in OPERATORS if name == op or name.startswith(op + "_")]

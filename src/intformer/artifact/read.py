@@ -27,6 +27,7 @@ class Reader:
         self.graph = Graph("integer", metadata=own)
         self.called: dict[str, int] = {}
         self._defined: set[str] = set()
+        self._windows = 0
         self._names = text_map(metadata, schema.KEY_NAMES)
         self.graph.limits = integer_map(metadata, schema.KEY_LIMITS)
         self.graph.input_ranges = range_map(metadata, schema.KEY_RANGES)
@@ -70,21 +71,30 @@ class Reader:
         self.graph.types[name] = TensorType(str(array.dtype), array.shape)
 
     def _node(self, index: int, node: Message) -> Node:
-        where = f"node {index} ('{node.get('name', '')[:80]}')"
+        where = f"node {index} ({node.get('name', '')[:80]!r})"
         if node.get("domain", "") != schema.DOMAIN:
             called = f"{node.get('domain') or 'ai.onnx'}::{node.get('op_type', '')}"[:80]
             raise ArtifactError(
-                f"{where}: operator {called} is not one of domain '{schema.DOMAIN}'"
+                f"{where}: operator {called!r} is not one of domain '{schema.DOMAIN}'"
             )
         if len(node["output"]) != 1:
             raise ArtifactError(f"{where}: has {len(node['output'])} outputs, must have one")
         name = node.get("op_type", "")
         op, static = parse_function_name(name, len(node["input"]))
         self.called[name] = len(node["input"])
+        self._count_windows(where, static)
         inputs = tuple(self._names.get(value, value) for value in node["input"])
         output = self._define(node["output"][0])
         attrs = {**static, **_attributes(where, op, node["attribute"])}
         return Node(op, inputs, (output,), attrs, _module_path(where, index, node))
+
+    def _count_windows(self, where: str, static: dict[str, Attribute]) -> None:
+        kernel = static.get("kernel", ())
+        self._windows += math.prod(kernel) if isinstance(kernel, tuple) else 0
+        if self._windows > schema.MAX_ALL_WINDOWS:
+            raise ArtifactError(
+                f"{where}: kernels have more than {schema.MAX_ALL_WINDOWS} positions in all"
+            )
 
     def _declare(self, infos: list[Message], outputs: list[Message]) -> None:
         """Take over the declared types of results; each result has exactly one."""
@@ -93,7 +103,7 @@ class Reader:
             public = info.get("name", "")
             name = self._names.get(public, public)
             if name not in results:
-                raise ArtifactError(f"'{public[:80]}' has a declared type, but no node computes it")
+                raise ArtifactError(f"{public[:80]!r} has a declared type, but no node computes it")
             if name in self.graph.types:
                 raise ArtifactError(f"the type of '{name}' is declared twice")
             self.graph.types[name] = tensor_type(name, info)
@@ -106,13 +116,15 @@ class Reader:
     def _check_references(self) -> None:
         unknown = set(self.graph.input_ranges) - set(self.graph.inputs)
         if unknown:
-            raise ArtifactError(f"metadata gives a range for '{min(unknown)}', which is no input")
+            raise ArtifactError(
+                f"metadata gives a range for {min(unknown)[:80]!r}, which is no input"
+            )
         for node in self.graph:
             for name in node.inputs:
                 if name not in self._defined:
                     raise ArtifactError(
                         f"{node.op} at '{node.name or node.output}': "
-                        f"input '{name[:80]}' is neither an input, a constant nor a result"
+                        f"input {name[:80]!r} is neither an input, a constant nor a result"
                     )
 
     def _check_bounds(self) -> None:
@@ -188,7 +200,7 @@ def _attributes(where: str, op: str, attributes: Iterable[Message]) -> dict[str,
     for attribute in attributes:
         name = attribute.get("name", "")
         if name not in OPERATORS[op].dynamic:
-            raise ArtifactError(f"{where}: {op} has no attribute '{name[:80]}'")
+            raise ArtifactError(f"{where}: {op} has no attribute {name[:80]!r}")
         if name in found:
             raise ArtifactError(f"{where}: attribute '{name}' is given twice")
         if attribute.get("type") != AttributeProto.INT or "i" not in attribute:
@@ -199,7 +211,7 @@ def _attributes(where: str, op: str, attributes: Iterable[Message]) -> dict[str,
 
 def _module_path(where: str, index: int, node: Message) -> str:
     path, mark, number = str(node.get("name", "")).rpartition("#")
-    if not mark or number != str(index) or len(path) > schema.MAX_NAME:
+    if not mark or number != str(index) or len(path) > schema.MAX_NAME or not path.isprintable():
         raise ArtifactError(f"{where}: its name must be a module path and '#{index}'")
     return path
 
@@ -220,7 +232,7 @@ def text_map(metadata: dict[str, str], key: str) -> dict[str, str]:
     content = json_object(metadata, key)
     for name in content.values():
         if not isinstance(name, str):
-            raise ArtifactError(f"metadata '{key}' holds {str(name)[:40]}, which is not a name")
+            raise ArtifactError(f"metadata '{key}' holds {str(name)[:40]!r}, which is not a name")
         check_name(name)
     return content
 
@@ -231,7 +243,7 @@ def integer_map(metadata: dict[str, str], key: str) -> dict[str, int]:
     for symbol, limit in content.items():
         if type(limit) is not int or not 1 <= limit <= schema.MAX_DIMENSION:
             raise ArtifactError(
-                f"metadata '{key}': the limit of {symbol[:40]} must be in [1, 2^31], "
+                f"metadata '{key}': the limit of {symbol[:40]!r} must be in [1, 2^31], "
                 f"got {str(limit)[:40]}"
             )
     return content
@@ -243,7 +255,7 @@ def range_map(metadata: dict[str, str], key: str) -> dict[str, tuple[int, int]]:
     for name, pair in json_object(metadata, key).items():
         if not isinstance(pair, list) or [type(v) for v in pair] != [int, int]:
             raise ArtifactError(
-                f"metadata '{key}': the range of '{name[:40]}' must be two integers"
+                f"metadata '{key}': the range of {name[:40]!r} must be two integers"
             )
         found[name] = (pair[0], pair[1])
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 from onnx import ModelProto, ValueInfoProto, helper
@@ -38,16 +38,17 @@ def save(graph: Graph, path: str | os.PathLike[str], *, flat: bool = False) -> N
 
 def _replace(target: Path, content: bytes) -> None:
     """Write beside ``target``, then rename, so that no reader ever sees half a file."""
-    if target.is_dir():
-        raise IsADirectoryError(21, "it is a directory")
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    if target.exists() and not target.is_file():
+        raise OSError("it exists and is not a regular file")
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(content)
-            os.fchmod(file.fileno(), 0o644)
-        os.replace(temporary, target)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
 
 

@@ -41,7 +41,7 @@ MAX_FILE_BYTES = 2**31 - 1
 MAX_FIELDS = 500_000
 """Most protocol buffer fields in a file, so that parsing it cannot multiply its size."""
 
-MAX_NODES = 100_000
+MAX_NODES = 20_000
 MAX_NAME = 1024
 """Longest name of a value, in characters."""
 
@@ -49,6 +49,9 @@ MAX_FUNCTION_NAME = 256
 MAX_OPERANDS = 1024
 MAX_WINDOWS = 4096
 """Largest kernel area of ``patches``: each position is a node of the function body."""
+
+MAX_ALL_WINDOWS = 2**16
+"""The kernel areas of all nodes together."""
 
 MAX_STATIC = 2**31
 MAX_RANK = 8
