@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,7 +10,7 @@ from frontend_models import awake, check_graph, error, images, run
 from torch import Tensor, nn
 
 from intformer.errors import CaptureError
-from intformer.frontend.capture import capture
+from intformer.frontend.capture import capture, capture_like
 from intformer.models.vit import VisionTransformer, ViTConfig
 
 
@@ -131,6 +132,26 @@ def test_decomposed_operators_are_fused():
     assert "mul" not in ops and "scale" in ops
     x = torch.randn(4, 3, 12)
     assert error(run(graph, {"x": x})["output"], model(x)) < 1e-5
+
+
+def test_quick_gelu_is_silu_between_factors():
+    class Quick(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * torch.sigmoid(1.702 * x)
+
+    graph = capture(Quick(), (torch.randn(2, 6),))
+    check_graph(graph)
+    x = torch.randn(3, 6)
+    assert error(run(graph, {"x": x})["output"], Quick()(x)) < 1e-6
+
+
+def test_capture_like_a_raw_sample():
+    model = awake(VisionTransformer(ViTConfig(depth=1, dim=24, num_heads=2)))
+    graph = capture_like(model, np.zeros((1, 32, 32, 3), np.uint8))
+    check_graph(graph)
+    assert list(graph.inputs) == ["pixels"]
+    with pytest.raises(CaptureError, match="'pixels' is float64"):
+        capture_like(model, np.zeros((1, 32, 32, 3)))
 
 
 class Odd(nn.Module):

@@ -11,6 +11,9 @@ from intformer.errors import CaptureError
 from intformer.frontend import shapes
 from intformer.ir.graph import Array, Attribute, Graph, Node, Shape, TensorType
 
+BATCH_LIMIT = 4096
+"""Largest batch that a graph declares."""
+
 
 class Builder:
     """Appends nodes to a float graph and infers their types.

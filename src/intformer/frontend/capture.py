@@ -14,12 +14,10 @@ from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 
 from intformer.errors import CaptureError
+from intformer.frontend.build import BATCH_LIMIT
 from intformer.frontend.canonical import canonicalize
 from intformer.frontend.trace import Trace
 from intformer.ir.graph import Graph
-
-BATCH_LIMIT = 4096
-"""Largest batch that a captured graph declares."""
 
 Example = Sequence[Tensor] | Mapping[str, Tensor]
 DynamicAxes = Mapping[str, Mapping[int, str]]

@@ -19,12 +19,12 @@ from onnx.reference import ReferenceEvaluator
 
 from intformer.errors import CaptureError
 from intformer.frontend import onnx_ops
+from intformer.frontend.build import BATCH_LIMIT
 from intformer.frontend.canonical import canonicalize
 from intformer.frontend.derived import SMALLER, largest, write_mask, write_sized
 from intformer.frontend.onnx_file import load_model
 from intformer.ir.graph import Array, Dim, Graph, Shape
 
-BATCH_LIMIT = 4096
 OPSETS = range(11, 22)
 
 

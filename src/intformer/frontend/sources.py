@@ -218,8 +218,10 @@ def _load_hugging_face(name: str, weights: Path | None, outputs: Sequence[str] |
 
 
 def _transformers_model(folder: Path, architecture: str) -> Any:
-    import transformers
-
+    try:
+        import transformers
+    except ImportError as error:
+        raise CaptureError(f"hf:{folder}: install transformers ({_first_line(error)})") from error
     transformers.utils.logging.disable_progress_bar()
     try:
         loader = getattr(transformers, architecture)

@@ -32,6 +32,10 @@ KNOWN: list[tuple[str, dict[str, Attribute], Callable[[Tensor], Tensor]]] = [
 ]
 
 
+QUICK = 1.702
+"""CLIP's approximation of GELU, x·σ(1.702x), is SiLU between two factors."""
+
+
 def fuse_activation(rw: Rewriter, node: Node) -> str | None:
     """A product that computes GELU or SiLU of some value becomes that operator."""
     if node.op not in ("mul", "scale", "div"):
@@ -42,9 +46,16 @@ def fuse_activation(rw: Rewriter, node: Node) -> str | None:
     for x in dict.fromkeys(v for n in cone for v in n.inputs if rw.array(v) is None):
         values = _evaluate(rw, cone, x)
         for op, attrs, function in KNOWN:
-            if values is not None and torch.allclose(values, function(GRID), 0, TOLERANCE):
+            if _same(values, function(GRID)):
                 return rw.emit_with(op, [x], attrs)
+        if _same(values, F.silu(QUICK * GRID) / QUICK):
+            inner = rw.emit("silu", rw.emit("scale", x, factor=QUICK))
+            return rw.emit("scale", inner, factor=1 / QUICK)
     return None
+
+
+def _same(values: Tensor | None, expected: Tensor) -> bool:
+    return values is not None and torch.allclose(values, expected, 0, TOLERANCE)
 
 
 def _cone(rw: Rewriter, node: Node) -> list[Node]:
