@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import programs
 import pytest
 
+import programs
 from intformer.errors import InputError
 from intformer.ir.graph import Array, Graph
 from intformer.quantize.torch_primitives import run_torch
@@ -28,7 +28,7 @@ def test_torch_gives_the_bytes_of_the_reference(name: str, seed: int) -> None:
     for public, array in wanted.items():
         assert array.dtype == got[public].dtype
         assert (array == got[public]).all()
-        assert len(np.unique(array)) > 1
+        assert array.size < 8 or len(np.unique(array)) > 4
 
 
 @pytest.mark.parametrize("run", [interpret, run_torch])
