@@ -13,7 +13,7 @@ void gemm(const Gemm& g, Range rows, Range columns, std::byte* scratch) {
   switch (g.form) {
     case Form::pairs2: return product_block<DotPairs<1>, 4, 2, 4>(g, rows, columns, scratch);
     case Form::pairs4: return product_block<DotPairs<2>, 4, 2, 4>(g, rows, columns, scratch);
-    case Form::pairs8: return product_block<DotPairs<4>, 4, 2, 4>(g, rows, columns, scratch);
+    case Form::pairs8: return product_block<DotPairs<4>, 8, 1, 4>(g, rows, columns, scratch);
     case Form::sign: return product_block<DotSign, 4, 2, 4>(g, rows, columns, scratch);
     default: return product_block<DotWide, 4, 2, 2>(g, rows, columns, scratch);
   }

@@ -33,15 +33,45 @@ void finish_raw(const Epilogue& e, const Block& t) {
   }
 }
 
+// Parameters of `kCount` vectors of columns from `column` on.
+template <int kCount>
+struct Parameters {
+  Factor multiplier[kCount];
+  Wide offset[kCount];
+
+  Parameters(const Epilogue& e, int64_t column) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kCount; ++v) {
+      multiplier[v] = factor_at(e.multiplier + column + v * kLanes);
+      offset[v] = wide_at(e.offset + column + v * kLanes);
+    }
+  }
+
+  V rescaled(const int32_t* sums, int v, const Isa::Shift& shift) const {
+    const V sum = Isa::load(sums + v * kLanes);
+    return merged(plus(product(sum, multiplier[v]), offset[v]), shift);
+  }
+};
+
 template <DType kType>
 void finish_requantized(const Epilogue& e, const Block& t, void* out, int64_t out_stride) {
   const Isa::Shift shift = Isa::shift(e.shift);
-  for (int64_t c = 0; c < t.columns; c += kLanes) {
-    const Factor multiplier = factor_at(e.multiplier + t.column + c);
-    const Wide offset = wide_at(e.offset + t.column + c);
+  int64_t c = 0;
+  for (; c + kMany * kLanes <= t.columns; c += kMany * kLanes) {
+    const Parameters<kMany> parameters(e, t.column + c);
     for (int r = 0; r < t.rows; ++r) {
-      const V sum = Isa::load(t.sums + r * t.stride + c);
-      const V x = merged(plus(product(sum, multiplier), offset), shift);
+      V x[kMany];
+#pragma GCC unroll 4
+      for (int v = 0; v < kMany; ++v) {
+        x[v] = parameters.rescaled(t.sums + r * t.stride + c, v, shift);
+      }
+      store_many(kType, out, r * out_stride + c, x);
+    }
+  }
+  for (; c < t.columns; c += kLanes) {
+    const Parameters<1> parameters(e, t.column + c);
+    for (int r = 0; r < t.rows; ++r) {
+      const V x = parameters.rescaled(t.sums + r * t.stride + c, 0, shift);
       store_lanes(kType, out, r * out_stride + c, x, t.columns - c);
     }
   }

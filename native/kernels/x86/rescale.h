@@ -64,6 +64,19 @@ inline void store_as(DType type, void* data, int64_t i, V x) {
   }
 }
 
+constexpr int kMany = Isa::kMany;
+
+// Clips kMany vectors to the range of `type` and stores them.
+inline void store_many(DType type, void* data, int64_t i, const V (&x)[kMany]) {
+  switch (type) {
+    case DType::u8: return Isa::store_many_u8(static_cast<uint8_t*>(data) + i, x);
+    case DType::i8: return Isa::store_many_i8(static_cast<int8_t*>(data) + i, x);
+    case DType::i16: return Isa::store_many_i16(static_cast<int16_t*>(data) + i, x);
+    default:
+      for (int v = 0; v < kMany; ++v) store_as(type, data, i + v * kLanes, x[v]);
+  }
+}
+
 // The first `count` lanes from memory that may end there; the others are 0.
 inline V load_part(DType type, const void* data, int64_t i, int64_t count) {
   alignas(64) int32_t lanes[kLanes] = {};

@@ -56,16 +56,14 @@ struct DotWide {
 template <int Steps>
 struct DotPairs {
   static constexpr int kSteps = Steps;
-  static inline __attribute__((always_inline)) Isa::V add(Isa::V sum, const std::byte* a,
-                                                          const std::byte* b, int64_t) {
-    Isa::V pairs = _mm256_maddubs_epi16(Isa::broadcast(a), Isa::load(b));
-#pragma GCC unroll 4
-    for (int i = 1; i < Steps; ++i) {
-      const Isa::V more =
-          _mm256_maddubs_epi16(Isa::broadcast(a + 4 * i), Isa::load(b + 4 * i * Isa::kLanes));
-      pairs = _mm256_add_epi16(pairs, more);
-    }
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  static inline __attribute__((always_inline)) Isa::V pairs(Isa::V a, Isa::V b) {
+    return _mm256_maddubs_epi16(a, b);
+  }
+  static inline __attribute__((always_inline)) Isa::V add16(Isa::V x, Isa::V y) {
+    return _mm256_add_epi16(x, y);
+  }
+  static inline __attribute__((always_inline)) Isa::V widen(Isa::V sum, Isa::V x) {
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(x, _mm256_set1_epi16(1)));
   }
 };
 
@@ -82,31 +80,62 @@ struct DotSign {
 };
 #endif
 
+#define INTFORMER_UNROLL _Pragma("GCC unroll 16")
+
+// One step along K for all rows and vectors of a tile.
+template <class Dot, int Rows, int Vectors>
+inline __attribute__((always_inline)) void tile_step(Isa::V (&sums)[Rows][Vectors],
+                                                     const TileSource& s, int64_t apart,
+                                                     const std::byte* a, const std::byte* b) {
+  INTFORMER_UNROLL for (int r = 0; r < Rows; ++r) {
+    INTFORMER_UNROLL for (int v = 0; v < Vectors; ++v) {
+      sums[r][v] = Dot::add(sums[r][v], a + r * s.a_stride, b + v * s.b_panel, apart);
+    }
+  }
+}
+
+// As tile_step, with sums of several steps kept in int16, one row after the other.
+template <class Dot, int Rows, int Vectors>
+inline __attribute__((always_inline)) void tile_pairs(Isa::V (&sums)[Rows][Vectors],
+                                                      const TileSource& s, const std::byte* a,
+                                                      const std::byte* b) {
+  INTFORMER_UNROLL for (int r = 0; r < Rows; ++r) {
+    Isa::V parts[Vectors];
+    INTFORMER_UNROLL for (int i = 0; i < Dot::kSteps; ++i) {
+      const Isa::V left = Isa::broadcast(a + 4 * i + r * s.a_stride);
+      INTFORMER_UNROLL for (int v = 0; v < Vectors; ++v) {
+        const Isa::V pair = Dot::pairs(left, Isa::load(b + 4 * i * Isa::kLanes + v * s.b_panel));
+        parts[v] = i == 0 ? pair : Dot::add16(parts[v], pair);
+      }
+    }
+    INTFORMER_UNROLL for (int v = 0; v < Vectors; ++v) sums[r][v] = Dot::widen(sums[r][v], parts[v]);
+    // Reading B again for each row is cheaper than keeping more of it than there are registers.
+    if constexpr (Dot::kSteps * Vectors > 4) asm volatile("" : : : "memory");
+  }
+}
+
+template <class Dot>
+concept InPairs = requires(Isa::V x) { Dot::pairs(x, x); };
+
 template <class Dot, int Rows, int Vectors>
 void tile(const TileSource& s, int64_t apart, int32_t* out, int64_t out_stride) {
   Isa::V sums[Rows][Vectors];
-#pragma GCC unroll 16
-  for (int r = 0; r < Rows; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < Vectors; ++v) sums[r][v] = Isa::zero();
+  INTFORMER_UNROLL for (int r = 0; r < Rows; ++r) {
+    INTFORMER_UNROLL for (int v = 0; v < Vectors; ++v) sums[r][v] = Isa::zero();
   }
   const std::byte* a = s.a;
   const std::byte* b = s.b;
   for (int64_t step = 0; step < s.steps; step += Dot::kSteps) {
-#pragma GCC unroll 16
-    for (int r = 0; r < Rows; ++r) {
-#pragma GCC unroll 4
-      for (int v = 0; v < Vectors; ++v) {
-        sums[r][v] = Dot::add(sums[r][v], a + r * s.a_stride, b + v * s.b_panel, apart);
-      }
+    if constexpr (InPairs<Dot>) {
+      tile_pairs<Dot>(sums, s, a, b);
+    } else {
+      tile_step<Dot>(sums, s, apart, a, b);
     }
     a += 4 * Dot::kSteps;
     b += 4 * Dot::kSteps * Isa::kLanes;
   }
-#pragma GCC unroll 16
-  for (int r = 0; r < Rows; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < Vectors; ++v) {
+  INTFORMER_UNROLL for (int r = 0; r < Rows; ++r) {
+    INTFORMER_UNROLL for (int v = 0; v < Vectors; ++v) {
       Isa::store(out + r * out_stride + v * Isa::kLanes, sums[r][v]);
     }
   }

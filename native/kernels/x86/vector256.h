@@ -12,11 +12,11 @@ struct Isa {
   using V = __m256i;
   static constexpr int kLanes = 8;
 
-  // The shift of a 64-bit lane, and how to bring its result to the upper half.
+  // The shift of a 64-bit lane. From 32 on the result lies in the upper half and is shifted there.
   struct Shift {
-    bool small;
+    bool upper;
     V down, up;
-    __m128i high;
+    __m128i rest;
   };
 
   static V zero() { return _mm256_setzero_si256(); }
@@ -41,20 +41,34 @@ struct Isa {
   static V odd(V a) { return _mm256_srli_epi64(a, 32); }
 
   static Shift shift(int s) {
-    return {s <= 32, _mm256_set1_epi64x(s), _mm256_set1_epi64x(32 - s), _mm_cvtsi32_si128(s - 32)};
+    return {s >= 32, _mm256_set1_epi64x(s), _mm256_set1_epi64x(32 - s), _mm_cvtsi32_si128(s - 32)};
   }
 
   // (even >> s) and (odd >> s) interleaved again, as int32.
   static V merge(V even, V odd, const Shift& s) {
-    if (s.small) {
-      return _mm256_blend_epi32(_mm256_srlv_epi64(even, s.down), _mm256_sllv_epi64(odd, s.up), 0xAA);
+    if (s.upper) {
+      const V halves = _mm256_blend_epi32(_mm256_shuffle_epi32(even, 0xF5), odd, 0xAA);
+      return _mm256_sra_epi32(halves, s.rest);
     }
-    const V low = _mm256_srli_epi64(_mm256_sra_epi32(even, s.high), 32);
-    return _mm256_blend_epi32(low, _mm256_sra_epi32(odd, s.high), 0xAA);
+    const V low = _mm256_srlv_epi64(even, s.down), high = _mm256_sllv_epi64(odd, s.up);
+    return _mm256_blend_epi32(low, high, 0xAA);
   }
 
-  // Low halves of 64-bit lanes hold (x >> s), upper halves anything; s < 32.
-  static V shifted64(V x, int s) { return _mm256_srl_epi64(x, _mm_cvtsi32_si128(s)); }
+  // Stores of several vectors at once cost fewer instructions each.
+  static constexpr int kMany = 2;
+
+  static V narrow(V a, V b) { return _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xD8); }
+  static void store_many_u8(void* p, const V (&x)[kMany]) {
+    const V y = narrow(x[0], x[1]);
+    const __m128i low = _mm256_castsi256_si128(y), high = _mm256_extracti128_si256(y, 1);
+    _mm_storeu_si128(static_cast<__m128i*>(p), _mm_packus_epi16(low, high));
+  }
+  static void store_many_i8(void* p, const V (&x)[kMany]) {
+    const V y = narrow(x[0], x[1]);
+    const __m128i low = _mm256_castsi256_si128(y), high = _mm256_extracti128_si256(y, 1);
+    _mm_storeu_si128(static_cast<__m128i*>(p), _mm_packs_epi16(low, high));
+  }
+  static void store_many_i16(void* p, const V (&x)[kMany]) { store(p, narrow(x[0], x[1])); }
 
   static int32_t sum(V x) {
     __m128i y = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));

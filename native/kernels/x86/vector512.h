@@ -12,10 +12,10 @@ struct Isa {
   using V = __m512i;
   static constexpr int kLanes = 16;
 
-  // The shift of a 64-bit lane, and how to bring its result to the upper half.
+  // The shift of a 64-bit lane. From 32 on the result lies in the upper half and is shifted there.
   struct Shift {
-    bool small;
-    V down, up, high;
+    bool upper;
+    V down, up, rest;
   };
 
   static V zero() { return _mm512_setzero_si512(); }
@@ -42,19 +42,40 @@ struct Isa {
   static V odd(V a) { return _mm512_srli_epi64(a, 32); }
 
   static Shift shift(int s) {
-    return {s <= 32, _mm512_set1_epi64(s), _mm512_set1_epi64(32 - s), _mm512_set1_epi64(s - 32)};
+    return {s >= 32, _mm512_set1_epi64(s), _mm512_set1_epi64(32 - s), _mm512_set1_epi32(s - 32)};
   }
 
   // (even >> s) and (odd >> s) interleaved again, as int32.
   static V merge(V even, V odd, const Shift& s) {
-    const V low = _mm512_srav_epi64(even, s.down);
-    const V high = s.small ? _mm512_sllv_epi64(odd, s.up)
-                           : _mm512_slli_epi64(_mm512_srav_epi64(odd, s.down), 32);
+    if (s.upper) {
+      const V halves = _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB);
+      return _mm512_srav_epi32(halves, s.rest);
+    }
+    const V low = _mm512_srlv_epi64(even, s.down), high = _mm512_sllv_epi64(odd, s.up);
     return _mm512_mask_blend_epi32(0xAAAA, low, high);
   }
 
-  // Low halves of 64-bit lanes hold (x >> s), upper halves anything; s < 32.
-  static V shifted64(V x, int s) { return _mm512_srl_epi64(x, _mm_cvtsi32_si128(s)); }
+  // Stores of several vectors at once cost fewer instructions each.
+  static constexpr int kMany = 4;
+
+  static V in_order(V x) {
+    return _mm512_permutexvar_epi32(
+        _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), x);
+  }
+  static void store_many_u8(void* p, const V (&x)[kMany]) {
+    const V low = _mm512_packs_epi32(x[0], x[1]), high = _mm512_packs_epi32(x[2], x[3]);
+    store(p, in_order(_mm512_packus_epi16(low, high)));
+  }
+  static void store_many_i8(void* p, const V (&x)[kMany]) {
+    const V low = _mm512_packs_epi32(x[0], x[1]), high = _mm512_packs_epi32(x[2], x[3]);
+    store(p, in_order(_mm512_packs_epi16(low, high)));
+  }
+  static void store_many_i16(void* p, const V (&x)[kMany]) {
+    const V order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+    auto* to = static_cast<int16_t*>(p);
+    store(to, _mm512_permutexvar_epi64(order, _mm512_packs_epi32(x[0], x[1])));
+    store(to + 32, _mm512_permutexvar_epi64(order, _mm512_packs_epi32(x[2], x[3])));
+  }
 
   static int32_t sum(V x) { return _mm512_reduce_add_epi32(x); }
   static int64_t sum64(V x) { return _mm512_reduce_add_epi64(x); }

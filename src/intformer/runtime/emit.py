@@ -102,12 +102,12 @@ def _rescale(builder: Builder, node: Node) -> None:
 
 
 def _channel_constant(builder: Builder, name: str, count: int) -> Location:
-    values, lanes = builder.graph.constants[name], builder.lanes
+    values, lanes = builder.graph.constants[name], builder.machine.lanes
     return builder.constant(("channels", name, count), lambda: channels(values, count, lanes))
 
 
 def _lane_constant(builder: Builder, name: str, count: int) -> Location:
-    values, lanes = builder.graph.constants[name], builder.lanes
+    values, lanes = builder.graph.constants[name], builder.machine.lanes
     return builder.constant(("lanes", name, count), lambda: split_lanes(values, count, lanes))
 
 

@@ -24,7 +24,15 @@ from intformer.runtime.plan import DTYPE_CODES, Builder
 RAW, REQUANTIZE, RESIDUAL = 0, 1, 2
 """The native ``Finish``."""
 
-BLOCK_ROWS, BLOCK_COLUMNS = 48, 512
+BLOCK_ROWS, BLOCK_COLUMNS = 96, 384
+"""The largest block of a product that one thread works on at a time: its part of A stays in the
+second-level cache, and its part of B is read for all rows of the block."""
+
+ROW_STEP, COLUMN_STEP = 24, 192
+"""Multiples of every tile."""
+
+UNITS_PER_THREAD = 4
+"""Blocks per thread that even out their different speeds."""
 
 
 def emit_linear(builder: Builder, group: Group) -> None:
@@ -34,11 +42,28 @@ def emit_linear(builder: Builder, group: Group) -> None:
     *lead, depth = builder.shape(linear.inputs[0])
     rows, columns = math.prod(lead), weight.shape[1]
     b, form = _packed(builder, linear, weight)
-    numbers = [BLOCK_ROWS, BLOCK_COLUMNS, rows, columns, depth, form]
+    numbers = [*block_sizes(rows, columns, builder.machine.threads), rows, columns, depth, form]
     numbers += [DTYPE_CODES[builder.dtype(linear.inputs[0])], depth]
     places: list[Location | None] = [builder.locate(linear.inputs[0]), b]
     finish, parameters = _epilogue(builder, group, columns)
     builder.step("gemm", [*places, builder.define(group.output), *parameters], [*numbers, *finish])
+
+
+def block_sizes(rows: int, columns: int, threads: int) -> tuple[int, int]:
+    """Rows and columns of a block: as large as allowed, while all threads get enough of them."""
+    for across in (BLOCK_COLUMNS, COLUMN_STEP):
+        for high in range(BLOCK_ROWS, 0, -ROW_STEP):
+            down = _even(rows, high, ROW_STEP)
+            units = -(-rows // down) * -(-columns // across)
+            if threads == 1 or units >= UNITS_PER_THREAD * threads:
+                return down, across
+    return ROW_STEP, COLUMN_STEP
+
+
+def _even(size: int, largest: int, step: int) -> int:
+    """A multiple of ``step``, up to ``largest``, that splits ``size`` into about equal parts."""
+    parts = -(-size // largest)
+    return -(-size // (parts * step)) * step
 
 
 def _wide_weight(builder: Builder, linear: Node) -> Array:
@@ -50,13 +75,16 @@ def _wide_weight(builder: Builder, linear: Node) -> Array:
 def _packed(builder: Builder, linear: Node, weight: Array) -> tuple[Location, int]:
     """The packed weight and the native ``Form`` of the product."""
     form = builder.constants.note(
-        ("form", linear.inputs[1], linear.op), lambda: choose_form(builder.level, linear.op, weight)
+        ("form", linear.inputs[1], linear.op),
+        lambda: choose_form(builder.machine.level, linear.op, weight),
     )
     key = ("weight", linear.inputs[1], weight.shape, form)
     if form is Form.PLAIN:
         return builder.constant(key, lambda: weight), form
     group, steps = (2, 1) if form is Form.WIDE else (4, STEPS[form])
-    return builder.constant(key, lambda: pack_weight(weight, builder.lanes, group, steps)), form
+    return builder.constant(
+        key, lambda: pack_weight(weight, builder.machine.lanes, group, steps)
+    ), form
 
 
 class Form(IntEnum):
@@ -98,7 +126,7 @@ def _epilogue(
         return _residual(builder, group, add, columns)
     if requantize is not None:
         return _requantized(builder, group, requantize, columns)
-    lanes = builder.lanes
+    lanes = builder.machine.lanes
     place = builder.constant(
         ("bias", *group.head.inputs[1:], columns),
         lambda: channels(_bias(builder, group).astype(np.int32), columns, lanes),
@@ -140,13 +168,13 @@ def _residual(
 
 
 def _multiplier(builder: Builder, name: str, columns: int) -> Location:
-    values, lanes = builder.graph.constants[name], builder.lanes
+    values, lanes = builder.graph.constants[name], builder.machine.lanes
     return builder.constant(("channels", name, columns), lambda: channels(values, columns, lanes))
 
 
 def _offset(builder: Builder, group: Group, multiplier: str, offset: str, columns: int) -> Location:
     """The epilogue's offset with the bias folded in."""
-    lanes, constants = builder.lanes, builder.graph.constants
+    lanes, constants = builder.machine.lanes, builder.graph.constants
 
     def make() -> Array:
         folded = folded_offset(constants[offset], _bias(builder, group), constants[multiplier])

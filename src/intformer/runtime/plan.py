@@ -37,6 +37,15 @@ class Plan:
     outputs: list[tuple[str, tuple[int, ...]]]
 
 
+@dataclass(frozen=True)
+class Machine:
+    """What a plan depends on: instruction-set level, its int32 lanes per vector, and threads."""
+
+    level: str
+    lanes: int
+    threads: int
+
+
 @dataclass
 class Builder:
     """Collects the steps of a plan; emitters (``intformer.runtime.emit``) call its methods."""
@@ -44,8 +53,7 @@ class Builder:
     graph: Graph
     sizes: Mapping[str, int]
     constants: Constants
-    lanes: int
-    level: str
+    machine: Machine
     steps: list[tuple[str, list[Location | None], list[int]]] = field(default_factory=list)
     places: dict[str, Location] = field(default_factory=dict)
     storages: list[Storage] = field(default_factory=list)
@@ -106,13 +114,10 @@ def make_plan(
     sizes: Mapping[str, int],
     constants: Constants,
     emit: Emitter,
-    level: tuple[str, int],
+    machine: Machine,
 ) -> Plan:
-    """Plan ``graph``, whose nodes are grouped into ``groups``, for the given symbol sizes.
-
-    ``level`` is the name of the instruction-set level and its int32 lanes per vector.
-    """
-    builder = Builder(graph, sizes, constants, level[1], level[0])
+    """Plan ``graph``, whose nodes are grouped into ``groups``, for the given symbol sizes."""
+    builder = Builder(graph, sizes, constants, machine)
     for index, name in enumerate(graph.inputs):
         builder.places[name] = Location(Storage(Kind.INPUT, builder.nbytes(name), index))
     for group in groups:
