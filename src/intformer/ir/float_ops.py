@@ -19,6 +19,7 @@ relu, tanh,     x                              element-wise
 sigmoid, silu
 add             a, b                           broadcasting; either may be a constant
 scale           x                              ``factor``; multiplication by a number
+rescale         x[...,C], gain[C], bias[C]     y = x·gain + bias per channel; the quantizer's own
 mean            x                              ``axis``, ``keepdims``; over a fixed dimension
 reshape         x                              ``shape``: 0 copies a dimension, -1 infers one
 transpose       x                              ``perm``
@@ -52,6 +53,7 @@ CANONICAL = UNARY | frozenset(
         "attention",
         "add",
         "scale",
+        "rescale",
         "mean",
         "reshape",
         "transpose",

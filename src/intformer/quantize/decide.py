@@ -84,15 +84,16 @@ class Calibration:
         return frozenset(
             node.output
             for node in self.graph
-            if node.op == "linear"
-            and self.recipe.for_layer(node.name, "activation_bits") == 16
+            if node.op == "linear" and self.recipe.for_layer(node.name, "activation_bits") == 16
         )
 
     def _wanted_covariances(self) -> dict[str, Covariance]:
         """Statistics by input value (and kernel, for a convolution) of the layers with weights."""
         if self.recipe.rounding == "nearest" and not self.recipe.bias_correction:
             return {}
-        return {_statistics_key(n): Covariance() for n in self.graph if n.op in ("linear", "conv2d")}
+        return {
+            _statistics_key(n): Covariance() for n in self.graph if n.op in ("linear", "conv2d")
+        }
 
     def _update(self, name: str, x: Tensor) -> None:
         root = self.roots[name]
@@ -122,28 +123,23 @@ class Calibration:
         return chosen
 
     def _decide_narrow(self) -> dict[str, Affine]:
-        producers = self.graph.producers()
         chosen = {}
         for index, (root, histogram) in enumerate(self.histograms.items()):
             self.progress("choosing ranges", index + 1, len(self.histograms))
-            name = producers[root].name if root in producers else root
+            readers = self._readers(root)
+            names = [node.name for node in readers] or [root]
+            bits = max(self.recipe.for_layer(name, "activation_bits") for name in names)
+            observer = self.recipe.for_layer(names[0], "observer")
             chosen[root] = choose_affine(
-                histogram,
-                self.recipe.for_layer(name, "activation_bits"),
-                self.recipe.for_layer(name, "observer"),
-                self.recipe.percentile,
-                self._function_behind(root),
+                histogram, min(bits, 8), observer, self.recipe.percentile, _function(readers)
             )
         return chosen
 
-    def _function_behind(self, root: str) -> Function | None:
-        """The element-wise function that alone reads this value, if there is one."""
-        group = [value for value, r in self.roots.items() if r == root]
-        readers = [node for value in group for node in self.consumers.get(value, [])]
-        if len(readers) == 1 and readers[0].op in UNARY:
-            node = readers[0]
-            return lambda x: apply(node, x)
-        return None
+    def _readers(self, root: str) -> list[Node]:
+        """The nodes that compute with a value of this group (not those that only move it)."""
+        group = {value for value, r in self.roots.items() if r == root}
+        readers = [node for value in sorted(group) for node in self.consumers.get(value, [])]
+        return [node for node in readers if node.output not in group]
 
     def _decide_weights(self, decisions: Decisions) -> None:
         layers = [node for node in self.graph if node.op in ("linear", "conv2d")]
@@ -166,6 +162,13 @@ class Calibration:
             correct_bias=self.recipe.bias_correction,
             smallest_scale=float(bias.abs().max()) / (LARGEST_BIAS * input_scale),
         )
+
+
+def _function(readers: list[Node]) -> Function | None:
+    """The element-wise function that alone reads a value, if there is one."""
+    if len(readers) == 1 and readers[0].op in UNARY:
+        return lambda x: apply(readers[0], x)
+    return None
 
 
 def _statistics_key(node: Node) -> str:

@@ -4,6 +4,8 @@ Each changes constants only and leaves the float function as it was:
 
 - *Normalisation outputs*: per-channel scale and shift move from gamma and beta into the linear layers
   behind (RepQ-ViT, arXiv 2212.08254, section 3.2).
+- *Shared values*: where the residual stream too reads a normalisation (as in BERT), the linear
+  layers get a rescaled copy of their own; in integers that is the requantize they need anyway.
 - *Values*: attention mixes value rows with weights that sum to 1, so a scale and shift per channel
   passes through it into the output projection.
 - *Keys and queries*: a factor per channel moves between them; a constant added to all keys changes
@@ -23,6 +25,9 @@ from intformer.ir.graph import Graph, Node
 from intformer.quantize.groups import needed_forms, share_scales
 from intformer.quantize.observers import ChannelRange
 
+SHARED = ("layer_norm", "rms_norm", "add")
+"""Operators whose result both linear layers and the residual stream may read."""
+
 
 class Equalizer:
     """Finds the places in one graph, says what to observe, then applies the rescalings to a copy."""
@@ -33,17 +38,20 @@ class Equalizer:
         self.producers = graph.producers()
         self.consumers = graph.consumers()
         self.norms = dict(self._find_norms())
+        self.shared = dict(self._find_shared())
         self.attentions = list(self._find_attentions())
 
     def observed(self) -> set[str]:
         """Values whose channel ranges ``apply`` needs."""
         heads = {value for node in self.attentions for value in node.inputs[:3]}
-        return set(self.norms) | heads
+        return set(self.norms) | set(self.shared) | heads
 
     def apply(self, ranges: dict[str, ChannelRange]) -> Graph:
         """The equalised graph."""
         for value, layers in self.norms.items():
             self._equalize_norm(self.producers[value], layers, ranges[value])
+        for value, layers in self.shared.items():
+            self._rescale_copy(self.producers[value], layers, ranges[value])
         for node in self.attentions:
             self._equalize_keys(node, ranges)
             self._equalize_values(node, ranges)
@@ -52,7 +60,7 @@ class Equalizer:
     def altered(self) -> list[str]:
         """Values that mean something else after ``apply``, all that share their scale included."""
         roots = share_scales(self.graph)
-        changed = {roots[value] for value in self.observed()}
+        changed = {roots[value] for value in self.observed() - set(self.shared)}
         changed |= {roots[node.output] for node in self.attentions}
         return sorted(value for value, root in roots.items() if root in changed)
 
@@ -67,6 +75,14 @@ class Equalizer:
             layers = [n for n in readers if n.output not in group]
             keeps_channels = all(self._keeps_channels(n) for n in readers if n.output in group)
             if keeps_channels and layers and all(self._is_own_linear(n) for n in layers):
+                yield node.output, layers
+
+    def _find_shared(self) -> Iterable[tuple[str, list[Node]]]:
+        """Values that linear layers and others read."""
+        for node in self.graph:
+            readers = self.consumers.get(node.output, [])
+            layers = [n for n in readers if self._is_own_linear(n) and n.inputs[0] == node.output]
+            if layers and node.output not in self.norms and node.op in SHARED:
                 yield node.output, layers
 
     def _keeps_channels(self, node: Node) -> bool:
@@ -98,6 +114,21 @@ class Equalizer:
             self._set(norm.inputs[2], (self._get(norm.inputs[2]) - shift) / factor)
         for layer in layers:
             self._absorb(layer, factor, shift)
+
+    def _rescale_copy(self, source: Node, layers: list[Node], observed: ChannelRange) -> None:
+        """Give ``layers`` (x - shift) / factor, computed by a node of its own."""
+        value = source.output
+        factor = _relative(observed.width) ** self.smoothing
+        gain = self.graph.add_constant(f"{value}.gain", (1 / factor).numpy().astype(np.float32))
+        shift = (-observed.middle / factor).numpy().astype(np.float32)
+        bias = self.graph.add_constant(f"{value}.bias", shift)
+        copied = self.graph.fresh(f"{value}.rescale")
+        self.graph.types[copied] = self.graph.types[value]
+        node = Node("rescale", (value, gain, bias), (copied,), {}, source.name)
+        self.graph.nodes.insert(self.graph.nodes.index(source) + 1, node)
+        for layer in layers:
+            layer.inputs = (copied, *layer.inputs[1:])
+            self._absorb(layer, factor, observed.middle)
 
     def _absorb(self, layer: Node, factor: Tensor, shift: Tensor) -> None:
         """Make ``layer`` take (x - shift) / factor instead of x."""

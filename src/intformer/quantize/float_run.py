@@ -24,7 +24,8 @@ Operator = Callable[..., Tensor]
 class FloatRunner:
     """Interpreter of one float-stage graph, canonical or not.
 
-    Constants are converted to tensors once; ``constants`` may be edited to try other weights.
+    Constants become tensors once, sharing memory with the graph: to try other weights, replace
+    entries of ``constants`` instead of changing them in place.
     """
 
     def __init__(self, graph: Graph, device: str | torch.device = "cpu") -> None:
@@ -210,6 +211,7 @@ OPERATORS: dict[str, Operator] = {
     "erf": torch.erf,
     "exp": torch.exp,
     "scale": lambda x, *, factor: x * factor,
+    "rescale": lambda x, gain, bias: x * gain + bias,
     "mean": _mean,
     "matmul": torch.matmul,
     "softmax": lambda x, *, axis: x.softmax(axis),

@@ -55,6 +55,6 @@ def _forms_of_input(
         return {"narrow"}
     if node.op == "attention":
         return {"narrow"} if index < 3 else set()
-    if node.op in ("layer_norm", "rms_norm", "embedding", "positions") and index > 0:
+    if node.op in ("layer_norm", "rms_norm", "rescale", "embedding", "positions") and index > 0:
         return set()
     return {"wide"}

@@ -138,7 +138,9 @@ def _override(pattern: str, data: Any, where: str) -> Override:
     try:
         re.compile(pattern)
     except re.error as error:
-        raise RecipeError(f"{where}: override '{pattern}' is no regular expression: {error}") from None
+        raise RecipeError(
+            f"{where}: override '{pattern}' is no regular expression: {error}"
+        ) from None
     if not isinstance(data, dict):
         raise RecipeError(f"{where}: override '{pattern}' must be a table of settings")
     return Override(**_checked(Override, data, f"{where}: override '{pattern}'"))

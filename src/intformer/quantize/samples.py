@@ -19,11 +19,15 @@ Sample = Mapping[str, Any]
 class Batches(Sequence[dict[str, Tensor]]):
     """Raw batches, kept as integers and turned into float inputs one at a time."""
 
-    def __init__(self, graph: Graph, samples: Iterable[Sample | Any], pixels: Pixels | None) -> None:
+    def __init__(
+        self, graph: Graph, samples: Iterable[Sample | Any], pixels: Pixels | None
+    ) -> None:
         self.graph, self.pixels = graph, pixels
         self.raw = [_named(graph, sample) for sample in samples]
         if not self.raw:
-            raise InputError("calibration data is empty: give at least one batch (32 to 512 samples)")
+            raise InputError(
+                "calibration data is empty: give at least one batch (32 to 512 samples)"
+            )
 
     def __len__(self) -> int:
         return len(self.raw)
@@ -42,7 +46,9 @@ def _named(graph: Graph, sample: Sample | Any) -> dict[str, Any]:
             raise InputError(f"calibration batches must be dictionaries with {list(graph.inputs)}")
         sample = {next(iter(graph.inputs)): sample}
     if set(sample) != set(graph.inputs):
-        raise InputError(f"a calibration batch has {sorted(sample)}, the model takes {list(graph.inputs)}")
+        raise InputError(
+            f"a calibration batch has {sorted(sample)}, the model takes {list(graph.inputs)}"
+        )
     return {name: np.asarray(value) for name, value in sample.items()}
 
 

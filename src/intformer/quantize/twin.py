@@ -64,7 +64,9 @@ class Twin(nn.Module):
         lowered = self.lowered()
         integers = self._integers(lowered, inputs)
         values: dict[str, Tensor] = dict(
-            float_inputs(self.float_graph, {k: np.asarray(v) for k, v in inputs.items()}, self.pixels)
+            float_inputs(
+                self.float_graph, {k: np.asarray(v) for k, v in inputs.items()}, self.pixels
+            )
         )
         sizes = bind_sizes(self.float_graph, values)
         for name, array in self.float_graph.constants.items():

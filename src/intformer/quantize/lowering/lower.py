@@ -104,7 +104,9 @@ def _declare_inputs(context: Context) -> None:
 
 
 def _is_mask(context: Context, name: str) -> bool:
-    return any(n.op == "attention" and name in n.inputs[3:] for n in context.consumers.get(name, []))
+    return any(
+        n.op == "attention" and name in n.inputs[3:] for n in context.consumers.get(name, [])
+    )
 
 
 def _vocabulary(context: Context, name: str) -> int:

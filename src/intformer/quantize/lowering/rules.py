@@ -122,6 +122,22 @@ def lower_scale(context: Context, request: Request, node: Node, form: Form, name
     return context.requantize(x, factor, 0, context.affine(node.output, form), node.name, name)
 
 
+def lower_rescale(context: Context, request: Request, node: Node, form: Form, name: str) -> str:
+    """A gain and bias per channel: one requantize of the wide form."""
+    source, target = context.affine(node.inputs[0], "wide"), context.affine(node.output, form)
+    x = request(context, node.inputs[0], "wide")
+    ratio = context.vector(node.inputs[1]) * source.scale / target.scale
+    shift = shift_for(ratio)
+    bias = context.vector(node.inputs[2]) / target.scale
+    parameters = (
+        context.constant(f"{name}.multiplier", multipliers(ratio, shift)),
+        context.constant(f"{name}.offset", offsets(target.zero_point, shift, bias)),
+    )
+    return context.emit(
+        "requantize", (x, *parameters), node.name, name, shift=shift, dtype=target.dtype
+    )
+
+
 def lower_mean(context: Context, request: Request, node: Node, form: Form, name: str) -> str:
     """Mean over a fixed axis: an integer sum, and the division inside the requantize."""
     source = context.affine(node.inputs[0], "wide")
@@ -129,7 +145,9 @@ def lower_mean(context: Context, request: Request, node: Node, form: Form, name:
     axis = node.attrs["axis"]
     axis = axis[0] if isinstance(axis, tuple) and len(axis) == 1 else axis
     if not isinstance(axis, int):
-        raise CaptureError(f"mean of '{node.name}' over axes {axis}: one axis at a time is supported")
+        raise CaptureError(
+            f"mean of '{node.name}' over axes {axis}: one axis at a time is supported"
+        )
     shape = context.shape(x)
     axis %= len(shape)
     count = shape[axis]
@@ -193,6 +211,7 @@ RULES: dict[str, Rule] = {
     "silu": lower_unary,
     "add": lower_add,
     "scale": lower_scale,
+    "rescale": lower_rescale,
     "mean": lower_mean,
     "reshape": lower_reshape,
     "transpose": lower_transpose,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-
 from intformer.errors import CaptureError
 from intformer.ir.graph import Node
 from intformer.quantize.groups import Form
@@ -73,14 +72,10 @@ def lower_expand(context: Context, request: Request, node: Node, form: Form, nam
     return context.emit("repeat_batch", (x, like), node.name, name)
 
 
-def _channels_first(
-    context: Context, request: Request, node: Node, form: Form, name: str
-) -> str:
+def _channels_first(context: Context, request: Request, node: Node, form: Form, name: str) -> str:
     """The input in the float graph's layout."""
     x = request(context, node.inputs[0], form)
     if node.inputs[0] not in context.channels_last:
         return x
     perm = (0, 3, 1, 2)
     return context.emit("transpose", (x,), node.name, f"{name}.channels_first", perm=perm)
-
-

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from typing import Any
 
 from intformer.ir.graph import Node
 from intformer.quantize.groups import Form
@@ -24,9 +24,7 @@ def lower_unary(context: Context, request: Request, node: Node, form: Form, name
     x = request(context, node.inputs[0], "narrow")
     source, target = context.affine(node.inputs[0], "narrow"), context.affine(node.output, form)
     entries = table_entries(node, source, target)
-    return context.emit(
-        "table", (x, context.constant(f"{name}.table", entries)), node.name, name
-    )
+    return context.emit("table", (x, context.constant(f"{name}.table", entries)), node.name, name)
 
 
 def table_entries(node: Node, source: Affine, target: Affine) -> NDArray[Any]:
