@@ -149,9 +149,31 @@ def test_capture_like_a_raw_sample():
     model = awake(VisionTransformer(ViTConfig(depth=1, dim=24, num_heads=2)))
     graph = capture_like(model, np.zeros((1, 32, 32, 3), np.uint8))
     check_graph(graph)
-    assert list(graph.inputs) == ["pixels"]
+    assert list(graph.inputs) == ["pixels"] and list(graph.outputs) == ["logits"]
     with pytest.raises(CaptureError, match="'pixels' is float64"):
         capture_like(model, np.zeros((1, 32, 32, 3)))
+
+
+def test_half_precision_modules():
+    model = awake(VisionTransformer(ViTConfig(depth=1, dim=24, num_heads=2)))
+    x = images(3, 32)
+    expected = model(x)
+    graph = capture(model.bfloat16(), (images(2, 32),), names=["pixels"], outputs=["logits"])
+    check_graph(graph)
+    assert graph.inputs["pixels"].dtype == "float32"
+    assert {a.dtype.name for a in graph.constants.values()} == {"float32"}
+    assert error(run(graph, {"pixels": x})["logits"], expected) < 0.05
+
+
+def test_capture_leaves_the_module_as_it_was():
+    model = awake(VisionTransformer(ViTConfig(depth=1, dim=24, num_heads=2))).train()
+    model.patch_embed.eval()
+    modes = [module.training for module in model.modules()]
+    graph = capture(model, (images(2, 32),), names=["pixels"])
+    assert [module.training for module in model.modules()] == modes
+    before = graph.constants["blocks.0.mlp.fc1.weight"].copy()
+    model.blocks[0].mlp.fc1.weight.data.zero_()
+    assert (graph.constants["blocks.0.mlp.fc1.weight"] == before).all()
 
 
 class Odd(nn.Module):

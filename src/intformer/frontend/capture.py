@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,7 +75,17 @@ def capture_like(model: nn.Module, sample: Mapping[str, Any] | Any) -> Graph:
     tensors = {name: _float_input(name, np.asarray(array)) for name, array in arrays.items()}
     if len(tensors) > 1:
         return capture(model, tensors)
-    return capture(model, tuple(tensors.values()), names=list(tensors))
+    graph = capture(model, tuple(tensors.values()), names=list(tensors))
+    name_logits(graph)
+    return graph
+
+
+def name_logits(graph: Graph) -> None:
+    """Call the output ``logits`` if there is one vector for each image."""
+    kinds = [len(t.shape) for t in graph.inputs.values()]
+    values = list(graph.outputs.values())
+    if kinds == [4] and len(values) == 1 and len(graph.types[values[0]].shape) == 2:
+        graph.outputs = {"logits": values[0]}
 
 
 def _float_input(name: str, array: np.ndarray[Any, Any]) -> Tensor:
@@ -111,7 +122,7 @@ class _Request:
         keyed = isinstance(example, Mapping)
         given = list(example) if isinstance(example, Mapping) else _parameter_names(model)
         values = example.values() if isinstance(example, Mapping) else example
-        tensors = [_batched(x) for x in values]
+        tensors = [_placed(model, _batched(x)) for x in values]
         given = given[: len(tensors)]
         chosen = list(names) if names is not None else given
         if len(chosen) != len(tensors):
@@ -137,6 +148,12 @@ def _batched(x: Tensor) -> Tensor:
     return torch.cat([x, x]) if x.shape[0] == 1 else x
 
 
+def _placed(model: nn.Module, x: Tensor) -> Tensor:
+    """On the model's device and in its precision."""
+    parameter = next(model.parameters(), x)
+    return x.to(parameter.device, parameter.dtype if x.is_floating_point() else x.dtype)
+
+
 def _default_axes(x: Tensor) -> dict[int, str]:
     return {0: "N", 1: "S"} if x.dim() == 2 and not x.is_floating_point() else {0: "N"}
 
@@ -150,17 +167,25 @@ def _export(model: nn.Module, request: _Request) -> ExportedProgram:
     symbols = {s: Dim(s, max=request.limits[s]) for axes in request.dynamic for s in axes.values()}
     specs = [{axis: symbols[s] for axis, s in axes.items()} for axes in request.dynamic]
     dynamic = dict(zip(request.kwargs, specs, strict=True)) if request.kwargs else tuple(specs)
-    training = model.training
-    model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _evaluating(model):
             return torch.export.export(
                 model, request.args, request.kwargs, dynamic_shapes=dynamic, strict=False
             )
     except Exception as error:  # torch.export raises anything that tracing a module can raise
         raise CaptureError(_export_problem(model, error)) from error
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode inside the block, every submodule's own mode after it."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
     finally:
-        model.train(training)
+        for module, training in modes.items():
+            module.training = training
 
 
 def _export_problem(model: nn.Module, error: Exception) -> str:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from intformer.errors import CaptureError
-from intformer.frontend.capture import capture
+from intformer.frontend.capture import capture, name_logits
 from intformer.frontend.onnx_import import import_onnx
 from intformer.frontend.preprocess import (
     ImagePreprocess,
@@ -249,7 +249,7 @@ def _load_onnx(name: str, weights: Path | None, outputs: Sequence[str] | None) -
     if len(images) != 1 or len(graph.inputs) != 1:
         return Source(graph, None, None, "onnx", name)
     _rename_input(graph, images[0], "pixels")
-    _name_logits(graph)
+    name_logits(graph)
     channels, height, width = (fixed(d) for d in graph.inputs["pixels"].shape[1:])
     preprocess = ImagePreprocess((height, width))
     if channels != len(preprocess.mean):
@@ -263,14 +263,6 @@ def _rename_input(graph: Graph, old: str, new: str) -> None:
         del graph.types[old]
     for node in graph.nodes:
         node.inputs = tuple(new if x == old else x for x in node.inputs)
-
-
-def _name_logits(graph: Graph) -> None:
-    """One vector per image is what a classifier gives; other outputs keep their ONNX names."""
-    if len(graph.outputs) == 1:
-        (value,) = graph.outputs.values()
-        if len(graph.types[value].shape) == 2:
-            graph.outputs = {"logits": value}
 
 
 Loader = Callable[[str, Path | None, Sequence[str] | None], Source]

@@ -100,7 +100,8 @@ class Trace:
         for axis, symbol in axes.items():
             self.symbols[str(value.shape[axis])] = symbol
         self.inputs[node] = name
-        dtype = str(value.dtype).removeprefix("torch.")
+        floating = value.dtype.is_floating_point
+        dtype = "float32" if floating else str(value.dtype).removeprefix("torch.")
         self.values[node] = self.writer.input(name, dtype, self._shape(node))
 
     def _kind(self, node: FxNode) -> Kind:
@@ -171,7 +172,8 @@ class Trace:
         samples = {}
         for node, name in self.inputs.items():
             shape = [sizes.get(d, 1) if isinstance(d, str) else d for d in self._shape(node)]
-            samples[name] = torch.zeros(shape, dtype=node.meta["val"].dtype)
+            like = node.meta["val"]
+            samples[name] = torch.zeros(shape, dtype=like.dtype, device=like.device)
         return samples
 
     # -- writing ---------------------------------------------------------------------------------
@@ -254,7 +256,8 @@ class Trace:
 
         def evaluate(mask: Array) -> Array:
             n, s = mask.shape
-            samples = {**self._sample({"N": n, "S": s}), name: torch.from_numpy(mask)}
+            samples = self._sample({"N": n, "S": s})
+            samples[name] = torch.from_numpy(mask).to(samples[name])
             return _array(self._evaluate(node, samples))
 
         return write_mask(self.writer, name, evaluate)
@@ -264,9 +267,10 @@ _RENAMED = {"self": "input", "x": "input"}
 
 
 def _array(tensor: Tensor) -> Array:
+    """A copy: a graph does not change when its module is trained further."""
     if tensor.is_floating_point():
         tensor = tensor.float()
-    return np.ascontiguousarray(tensor.detach().cpu().numpy())
+    return np.array(tensor.detach().cpu().numpy(), order="C")
 
 
 def _operator(node: FxNode) -> str:
