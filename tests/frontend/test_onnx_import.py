@@ -156,6 +156,27 @@ def test_stem_class_token_and_classifier(tmp_path):
     check_graph(source.graph)
 
 
+def test_fixed_batch_of_one_becomes_free(tmp_path):
+    m = Model(17, x=[1, 3, 8, 8])
+    x = m("Conv", "x", m.weight("w", 8, 3, 4, 4), strides=[4, 4])
+    x = m("Transpose", m("Reshape", x, m.constant("s", np.array([1, 8, 4]))), perm=[0, 2, 1])
+    x = m("Concat", m.weight("cls", 1, 1, 8), x, axis=1)
+    x = m("Add", x, m.weight("pos", 1, 5, 8))
+    x = m(
+        "Squeeze",
+        m("Slice", x, *(m.constant(n, np.array([v])) for n, v in [("b", 0), ("e", 1), ("a", 1)])),
+        "a",
+    )
+    onnx.save(m.build(x), tmp_path / "m.onnx")
+    graph = import_onnx(tmp_path / "m.onnx")
+    check_graph(graph)
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+    batch = images(3, 8)
+    expected = np.concatenate([session.run(None, {"x": i[None].numpy()})[0] for i in batch])
+    (actual,) = run(graph, {"x": batch}).values()
+    assert error(actual, torch.from_numpy(expected)) < 1e-5
+
+
 def masked_encoder(keep_where_one: bool = True) -> onnx.ModelProto:
     m = Model(17, ids=["batch", "sequence"], mask=["batch", "sequence"])
     x = m("Gather", m.weight("words", 11, 8), "ids")

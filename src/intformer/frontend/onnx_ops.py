@@ -288,7 +288,16 @@ def _gather(w: Writer, node: onnx.NodeProto) -> str:
 @maps("Concat")
 def _concat(w: Writer, node: onnx.NodeProto) -> str:
     values = w.operands(node)
-    return w.emit("concat", *values, axis=attribute(node, "axis", 0) % len(w.shape(values[0])))
+    axis = attribute(node, "axis", 0) % len(w.shape(values[0]))
+    if axis != 0 and any(w.shape(x)[0] == "N" for x in values):
+        values = [_repeated(w, x) for x in values]
+    return w.emit("concat", *values, axis=axis)
+
+
+def _repeated(w: Writer, value: str) -> str:
+    """A constant for a batch of one, which an export with a fixed batch leaves, for every batch."""
+    single = w.array(value) is not None and w.shape(value)[0] == 1
+    return w.emit("expand", value, axis=0) if single else value
 
 
 @maps("Expand")
