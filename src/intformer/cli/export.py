@@ -10,6 +10,7 @@ import typer
 from intformer.cli import console
 from intformer.cli.loading import load_program
 from intformer.cli.options import Json, ProgramFile
+from intformer.errors import InputError
 
 
 def export(
@@ -17,26 +18,26 @@ def export(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT.onnx", help="Where to write.")],
     flat: Annotated[
         bool,
-        typer.Option(
-            "--flat/--structured",
-            help="Plain operators for engines without functions, or one function per operator.",
-        ),
-    ] = True,
+        typer.Option("--flat", help="Plain operators only, for engines without functions."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write a program in another form; the integers it computes stay the same.
 
+    The flat form is for other engines (OpenVINO, IREE, TVM); intformer itself reads the file that
+    quantize writes.
+
     \b
     Examples:
       intformer export vit.onnx --flat -o vit_flat.onnx
-      intformer export vit_flat.onnx --structured -o vit.onnx
     """
+    if not flat:
+        raise InputError("choose the form to write: --flat")
     program = load_program(file)
     with console.writing(out) as temporary:
-        program.save(temporary, flat=flat)
+        program.save(temporary, flat=True)
     size = out.stat().st_size
-    form = "flat" if flat else "structured"
     if as_json:
-        console.print_json({"program": str(out), "form": form, "bytes": size})
+        console.print_json({"program": str(out), "form": "flat", "bytes": size})
     else:
-        console.output().print(f"{out}: {form} form, {console.megabytes(size)}", markup=False)
+        console.output().print(f"{out}: flat form, {console.megabytes(size)}", markup=False)

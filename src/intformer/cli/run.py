@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -92,7 +94,7 @@ def _arrays(program: Program, path: Path) -> Arrays:
         arrays = dict(loaded) if path.suffix == ".npz" else {"": loaded}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path}: not a readable NumPy file ({error})") from None
     names = list(program.graph.inputs)
     if "" in arrays and len(names) != 1:
