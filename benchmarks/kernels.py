@@ -46,7 +46,7 @@ def program(kind: str, depth: int, columns: int) -> Graph:
     """uint8 [N, depth] -> linear -> requantize -> uint8 [N, columns]."""
     graph = Graph("integer", limits={"N": 4096})
     graph.inputs["x"] = graph.types["x"] = TensorType("uint8", ("N", depth))
-    shift = 30
+    shift = 29 + (100 * depth).bit_length()
     weight = graph.add_constant("weight", random_weight(kind, depth, columns))
     bias = graph.add_constant("bias", np.zeros(columns, np.int32))
     factor = graph.add_constant("factor", np.full(columns, (1 << shift) // (100 * depth), np.int32))

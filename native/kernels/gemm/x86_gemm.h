@@ -33,70 +33,72 @@ void finish_raw(const Epilogue& e, const Block& t) {
   }
 }
 
-// Parameters of `kCount` vectors of columns from `column` on.
-template <int kCount>
-struct Parameters {
-  Factor multiplier[kCount];
-  Wide offset[kCount];
-
-  Parameters(const Epilogue& e, int64_t column) {
+// The scale change of `kCount` vectors of columns from `column` on.
+template <int kCount, bool kResidual>
+class Rescaling {
+ public:
+  Rescaling(const Epilogue& e, int64_t column) : shift_(Isa::shift(e.shift)) {
 #pragma GCC unroll 4
     for (int v = 0; v < kCount; ++v) {
-      multiplier[v] = factor_at(e.multiplier + column + v * kLanes);
-      offset[v] = wide_at(e.offset + column + v * kLanes);
+      multiplier_[v] = factor_at(e.multiplier + column + v * kLanes);
+      offset_[v] = wide_at(e.offset + column + v * kLanes);
+      if constexpr (kResidual) other_[v] = factor_at(e.residual_multiplier + column + v * kLanes);
     }
   }
 
-  V rescaled(const int32_t* sums, int v, const Isa::Shift& shift) const {
+  // Vector v of a row whose int16 residual is `b`.
+  V at(const int32_t* sums, int v, V b) const {
     const V sum = Isa::load(sums + v * kLanes);
-    return merged(plus(product(sum, multiplier[v]), offset[v]), shift);
+    Wide total = plus(product(sum, multiplier_[v]), offset_[v]);
+    if constexpr (kResidual) total = plus(total, product(b, other_[v]));
+    return merged(total, shift_);
   }
+
+ private:
+  Factor multiplier_[kCount], other_[kCount];
+  Wide offset_[kCount];
+  Isa::Shift shift_;
 };
 
-template <DType kType>
-void finish_requantized(const Epilogue& e, const Block& t, void* out, int64_t out_stride) {
-  const Isa::Shift shift = Isa::shift(e.shift);
-  int64_t c = 0;
-  for (; c + kMany * kLanes <= t.columns; c += kMany * kLanes) {
-    const Parameters<kMany> parameters(e, t.column + c);
-    for (int r = 0; r < t.rows; ++r) {
-      V x[kMany];
-#pragma GCC unroll 4
-      for (int v = 0; v < kMany; ++v) {
-        x[v] = parameters.rescaled(t.sums + r * t.stride + c, v, shift);
-      }
-      store_many(kType, out, r * out_stride + c, x);
-    }
-  }
-  for (; c < t.columns; c += kLanes) {
-    const Parameters<1> parameters(e, t.column + c);
-    for (int r = 0; r < t.rows; ++r) {
-      const V x = parameters.rescaled(t.sums + r * t.stride + c, 0, shift);
-      store_lanes(kType, out, r * out_stride + c, x, t.columns - c);
-    }
-  }
+const int16_t* residual_row(const Epilogue& e, const Block& t, int row) {
+  return e.residual + (t.row + row) % e.residual_rows * e.residual_stride + t.column;
 }
 
-template <DType kType>
-void finish_residual(const Epilogue& e, const Block& t, void* out) {
-  const Isa::Shift shift = Isa::shift(e.shift);
-  for (int64_t c = 0; c < t.columns; c += kLanes) {
-    const Factor multiplier = factor_at(e.multiplier + t.column + c);
-    const Factor other = factor_at(e.residual_multiplier + t.column + c);
-    const Wide offset = wide_at(e.offset + t.column + c);
+// Scales the columns from `c` on in steps of kCount vectors, as long as whole steps are left (kCount
+// > 1) or to the end (kCount == 1), and returns where it stopped.
+template <DType kType, bool kResidual, int kCount>
+int64_t rescale_columns(const Epilogue& e, const Block& t, void* out, int64_t out_stride, int64_t c) {
+  constexpr int64_t kStep = kCount * kLanes;
+  for (; kCount == 1 ? c < t.columns : c + kStep <= t.columns; c += kStep) {
+    const Rescaling<kCount, kResidual> rescaling(e, t.column + c);
     for (int r = 0; r < t.rows; ++r) {
-      const int64_t from = (t.row + r) % e.residual_rows * e.residual_stride + t.column + c;
-      const V b = load_lanes(DType::i16, e.residual, from, t.columns - c);
-      const V sum = Isa::load(t.sums + r * t.stride + c);
-      const Wide total = plus(plus(product(sum, multiplier), product(b, other)), offset);
-      store_lanes(kType, out, r * e.out_stride + c, merged(total, shift), t.columns - c);
+      const int32_t* sums = t.sums + r * t.stride + c;
+      const int16_t* b = kResidual ? residual_row(e, t, r) + c : nullptr;
+      if constexpr (kCount == 1) {
+        const V y = kResidual ? load_lanes(DType::i16, b, 0, t.columns - c) : Isa::zero();
+        store_lanes(kType, out, r * out_stride + c, rescaling.at(sums, 0, y), t.columns - c);
+      } else {
+        V x[kCount];
+#pragma GCC unroll 4
+        for (int v = 0; v < kCount; ++v) {
+          x[v] = rescaling.at(sums, v, kResidual ? Isa::load_i16(b + v * kLanes) : Isa::zero());
+        }
+        store_many(kType, out, r * out_stride + c, x);
+      }
     }
   }
+  return c;
+}
+
+template <DType kType, bool kResidual>
+void finish_rescaled(const Epilogue& e, const Block& t, void* out, int64_t out_stride) {
+  const int64_t c = rescale_columns<kType, kResidual, kMany>(e, t, out, out_stride, 0);
+  rescale_columns<kType, kResidual, 1>(e, t, out, out_stride, c);
 }
 
 // Requantizes into `levels`, then looks each byte up.
 void finish_table(const Epilogue& e, const Block& t, void* out, uint8_t* levels) {
-  finish_requantized<DType::u8>(e, t, levels, t.stride);
+  finish_rescaled<DType::u8, false>(e, t, levels, t.stride);
   const int64_t row = e.out_stride * item_size(e.table_type);
   for (int r = 0; r < t.rows; ++r) {
     e.look_up(levels + r * t.stride, e.table, e.table_type, static_cast<std::byte*>(out) + r * row,
@@ -107,9 +109,9 @@ void finish_table(const Epilogue& e, const Block& t, void* out, uint8_t* levels)
 template <DType kType>
 void finish_as(const Epilogue& e, const Block& t, void* out) {
   if (e.finish == Finish::residual) {
-    finish_residual<kType>(e, t, out);
+    finish_rescaled<kType, true>(e, t, out, e.out_stride);
   } else {
-    finish_requantized<kType>(e, t, out, e.out_stride);
+    finish_rescaled<kType, false>(e, t, out, e.out_stride);
   }
 }
 
