@@ -52,16 +52,6 @@ static inline int32_t shifted(int64_t total, int shift) {
   return static_cast<int32_t>(total >> shift);
 }
 
-// floor(sqrt(x)) bit by bit.
-static inline int64_t integer_sqrt(uint64_t x, int bits) {
-  uint64_t root = 0;
-  for (int bit = bits - 1; bit >= 0; --bit) {
-    const uint64_t candidate = root + (uint64_t{1} << bit);
-    root = candidate * candidate <= x ? candidate : root;
-  }
-  return static_cast<int64_t>(root);
-}
-
 constexpr int32_t kExpBits = 8, kExpSteps = 9 << kExpBits, kExpScale = 21;
 constexpr int32_t kExpConstant = 255 << kExpScale, kExpLinear = 1403781, kExpQuadratic = 1412;
 constexpr int kNormBits = 12;

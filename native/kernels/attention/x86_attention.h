@@ -54,23 +54,32 @@ Layout layout_of(int64_t keys, int64_t size) {
 
 // --- packing
 
-constexpr uint32_t kSigns = 0x80808080;
+constexpr int64_t kKeyChunk = 64;
 
-// Four key bytes minus 128, or two key values minus their zero; 0 past the end.
-uint32_t key_group(const Attention& a, const uint8_t* k, int64_t left) {
-  uint32_t result = 0;
+// Up to kKeyChunk values of a key as tiles read them, minus 128 or minus their zero; 0 past the end.
+void convert_key(const Attention& a, const uint8_t* k, int64_t count, std::byte* to) {
   if constexpr (kNarrow) {
-    if (left >= 4) {
-      __builtin_memcpy(&result, k, 4);
-      return result ^ kSigns;
-    }
-    for (int64_t i = 0; i < left; ++i) result |= static_cast<uint32_t>(k[i] ^ 0x80) << (8 * i);
+    auto* values = reinterpret_cast<uint8_t*>(to);
+    for (int64_t d = 0; d < count; ++d) values[d] = k[d] ^ 0x80;
+    for (int64_t d = count; d < round_up(count, kGroup); ++d) values[d] = 0;
   } else {
-    for (int64_t i = 0; i < 2 && i < left; ++i) {
-      result |= static_cast<uint32_t>(static_cast<uint16_t>(k[i] - a.k_zero)) << (16 * i);
+    auto* values = reinterpret_cast<int16_t*>(to);
+    for (int64_t d = 0; d < count; ++d) values[d] = static_cast<int16_t>(k[d] - a.k_zero);
+    for (int64_t d = count; d < round_up(count, kGroup); ++d) values[d] = 0;
+  }
+}
+
+// Spreads one key over its column of the packed form.
+void pack_key(const Attention& a, const uint8_t* k, uint32_t* column) {
+  alignas(64) std::byte converted[kKeyChunk * 4 / kGroup];
+  for (int64_t d = 0; d < a.size; d += kKeyChunk) {
+    const int64_t count = a.size - d < kKeyChunk ? a.size - d : kKeyChunk;
+    convert_key(a, k + d, count, converted);
+    const int64_t groups = (count + kGroup - 1) / kGroup;
+    for (int64_t i = 0; i < groups; ++i, column += kLanes) {
+      __builtin_memcpy(column, converted + 4 * i, 4);
     }
   }
-  return result;
 }
 
 int32_t byte_sum(const uint8_t* x, int64_t n) {
@@ -85,12 +94,14 @@ void pack_keys(const Attention& a, const Layout& l, const uint8_t* k, std::byte*
   const auto size = static_cast<int32_t>(a.size);
   for (int64_t s = 0; s < l.columns; ++s) {
     uint32_t* column = groups + s / kLanes * l.key_steps * kLanes + s % kLanes;
-    const uint8_t* key = k + s * a.k_stride;
-    for (int64_t i = 0; i < l.key_steps; ++i) {
-      column[i * kLanes] = s < a.keys ? key_group(a, key + i * kGroup, a.size - i * kGroup) : 0;
+    if (s >= a.keys) {
+      for (int64_t i = 0; i < l.key_steps; ++i) column[i * kLanes] = 0;
+      corrections[s] = kDropped;
+      continue;
     }
-    const int32_t own = kNarrow && s < a.keys ? byte_sum(key, a.size) - size * a.k_zero : 0;
-    corrections[s] = s < a.keys ? -a.q_zero * own : kDropped;
+    const uint8_t* key = k + s * a.k_stride;
+    pack_key(a, key, column);
+    corrections[s] = kNarrow ? -a.q_zero * (byte_sum(key, a.size) - size * a.k_zero) : 0;
   }
 }
 
@@ -113,24 +124,40 @@ void pack_value_group(const Attention& a, const uint8_t* v, int64_t rows, int64_
   }
 }
 
-// Sixteen columns of four full rows of 8-bit values.
-void pack_values_16(const Attention& a, const uint8_t* v, uint8_t* to, int64_t half) {
-  const __m128i sign = _mm_set1_epi8(-128);
-  __m128i rows[4];
-  for (int j = 0; j < 4; ++j) {
-    const auto* from = reinterpret_cast<const __m128i*>(v + j * a.v_stride);
-    rows[j] = _mm_xor_si128(_mm_loadu_si128(from), sign);
-  }
-  const __m128i low01 = _mm_unpacklo_epi8(rows[0], rows[1]);
-  const __m128i low23 = _mm_unpacklo_epi8(rows[2], rows[3]);
-  const __m128i high01 = _mm_unpackhi_epi8(rows[0], rows[1]);
-  const __m128i high23 = _mm_unpackhi_epi8(rows[2], rows[3]);
+void store_halves(uint8_t* to, int64_t half, __m128i a, __m128i b, __m128i c, __m128i d) {
   auto* first = reinterpret_cast<__m128i*>(to);
   auto* second = reinterpret_cast<__m128i*>(to + half);
-  _mm_storeu_si128(first, _mm_unpacklo_epi16(low01, low23));
-  _mm_storeu_si128(first + 1, _mm_unpackhi_epi16(low01, low23));
-  _mm_storeu_si128(second, _mm_unpacklo_epi16(high01, high23));
-  _mm_storeu_si128(second + 1, _mm_unpackhi_epi16(high01, high23));
+  _mm_storeu_si128(first, a);
+  _mm_storeu_si128(first + 1, b);
+  _mm_storeu_si128(second, c);
+  _mm_storeu_si128(second + 1, d);
+}
+
+// Sixteen columns of kGroup full rows; columns 8..15 go `half` bytes further.
+void pack_values_16(const Attention& a, const uint8_t* v, uint8_t* to, int64_t half) {
+  __m128i rows[kGroup];
+  for (int j = 0; j < kGroup; ++j) {
+    rows[j] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(v + j * a.v_stride));
+  }
+  if constexpr (kNarrow) {
+    const __m128i sign = _mm_set1_epi8(-128);
+    for (auto& row : rows) row = _mm_xor_si128(row, sign);
+    const __m128i low01 = _mm_unpacklo_epi8(rows[0], rows[1]);
+    const __m128i low23 = _mm_unpacklo_epi8(rows[kGroup - 2], rows[kGroup - 1]);
+    const __m128i high01 = _mm_unpackhi_epi8(rows[0], rows[1]);
+    const __m128i high23 = _mm_unpackhi_epi8(rows[kGroup - 2], rows[kGroup - 1]);
+    store_halves(to, half, _mm_unpacklo_epi16(low01, low23), _mm_unpackhi_epi16(low01, low23),
+                 _mm_unpacklo_epi16(high01, high23), _mm_unpackhi_epi16(high01, high23));
+  } else {
+    const __m128i zero = _mm_set1_epi16(static_cast<int16_t>(a.v_zero));
+    __m128i low[2], high[2];
+    for (int j = 0; j < 2; ++j) {
+      low[j] = _mm_sub_epi16(_mm_cvtepu8_epi16(rows[j]), zero);
+      high[j] = _mm_sub_epi16(_mm_cvtepu8_epi16(_mm_srli_si128(rows[j], 8)), zero);
+    }
+    store_halves(to, half, _mm_unpacklo_epi16(low[0], low[1]), _mm_unpackhi_epi16(low[0], low[1]),
+                 _mm_unpacklo_epi16(high[0], high[1]), _mm_unpackhi_epi16(high[0], high[1]));
+  }
 }
 
 void pack_values(const Attention& a, const Layout& l, const uint8_t* v, std::byte* packed) {
@@ -142,7 +169,7 @@ void pack_values(const Attention& a, const Layout& l, const uint8_t* v, std::byt
     const uint8_t* from = v + step * kGroup * a.v_stride;
     const int64_t rows = a.keys - step * kGroup;
     int64_t d = 0;
-    for (; kNarrow && rows >= 4 && d + 16 <= a.size; d += 16) {
+    for (; rows >= kGroup && d + 16 <= a.size; d += 16) {
       pack_values_16(a, from + d, to + d / kLanes * panel + step * 4 * kLanes, half);
     }
     for (; d < l.wide; ++d) {

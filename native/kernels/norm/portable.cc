@@ -12,16 +12,16 @@ int32_t ratio(const Norm& n, int32_t centred, int64_t inverse) {
 }
 
 void norm_row(const Norm& n, const int16_t* x, int64_t out) {
-  int64_t total = 0, squares = 0;
+  RowState row{};
   const auto channels = static_cast<int32_t>(n.channels);
   for (int64_t c = 0; c < n.channels; ++c) {
-    total += x[c];
-    squares += int32_t{x[c]} * x[c];
+    row.total += x[c];
+    row.squares += int32_t{x[c]} * x[c];
   }
-  const int64_t inverse = inverse_root(n, total, squares);
-  const int32_t mean = n.centre ? static_cast<int32_t>(total) : 0;
+  invert_roots<1>(n, &row);
+  const int32_t mean = n.centre ? static_cast<int32_t>(row.total) : 0;
   for (int64_t c = 0; c < n.channels; ++c) {
-    const int64_t value = ratio(n, x[c] * channels - mean, inverse);
+    const int64_t value = ratio(n, x[c] * channels - mean, row.inverse);
     store(n.out, n.out_type, out + c, shifted(wrap_add(value * n.gain[c], n.offset[c]), n.shift));
   }
 }

@@ -7,27 +7,22 @@
 namespace intformer {
 namespace {
 
-struct Moments {
-  int64_t total, squares;
-};
-
 // Σx and Σx²; a vector of squares (each up to 2^30) is widened at once.
-Moments moments(const Norm& n, const int16_t* x) {
+RowState moments(const Norm& n, const int16_t* x) {
   V total = Isa::zero(), squares = Isa::zero();
   for (int64_t c = 0; c < n.channels; c += kLanes) {
     const V values = load_lanes(DType::i16, x, c, n.channels - c);
     total = Isa::add(total, values);
     squares = Isa::add64(squares, Isa::widened(Isa::mul(values, values)));
   }
-  return {Isa::sum(total), Isa::sum64(squares)};
+  return {Isa::sum(total), Isa::sum64(squares), 0};
 }
 
-void norm_row(const Norm& n, const int16_t* x, int64_t out) {
-  const auto [total, squares] = moments(n, x);
-  const V mean = Isa::set(n.centre ? static_cast<int32_t>(total) : 0);
+void norm_row(const Norm& n, const RowState& row, const int16_t* x, int64_t out) {
+  const V mean = Isa::set(n.centre ? static_cast<int32_t>(row.total) : 0);
   const V channels = Isa::set(static_cast<int32_t>(n.channels));
   // The reciprocal is below 2^31 (arith.normalize), so an int32 multiplication takes it.
-  const Factor inverse = factor_of(static_cast<int32_t>(inverse_root(n, total, squares)));
+  const Factor inverse = factor_of(static_cast<int32_t>(row.inverse));
   const int drop = n.reciprocal - kNormBits;
   const Wide half = wide_of(int64_t{1} << (drop - 1));
   const Isa::Shift dropped = Isa::shift(drop), shift = Isa::shift(n.shift);
@@ -42,10 +37,22 @@ void norm_row(const Norm& n, const int16_t* x, int64_t out) {
   }
 }
 
-void norm_rows(const Norm& n, Range rows) {
-  for (int64_t row = rows.begin; row < rows.end; ++row) {
-    norm_row(n, n.x + row * n.channels, row * n.channels);
+template <int kCount>
+void norm_group(const Norm& n, int64_t first) {
+  RowState rows[kCount];
+  for (int r = 0; r < kCount; ++r) rows[r] = moments(n, n.x + (first + r) * n.channels);
+  invert_roots<kCount>(n, rows);
+  for (int r = 0; r < kCount; ++r) {
+    const int64_t start = (first + r) * n.channels;
+    norm_row(n, rows[r], n.x + start, start);
   }
+}
+
+void norm_rows(const Norm& n, Range rows) {
+  constexpr int kCount = 8;
+  int64_t row = rows.begin;
+  for (; row + kCount <= rows.end; row += kCount) norm_group<kCount>(n, row);
+  for (; row < rows.end; ++row) norm_group<1>(n, row);
 }
 
 }  // namespace
