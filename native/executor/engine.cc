@@ -36,37 +36,32 @@ void Engine::work(int thread) {
   uint64_t seen = 0;
   std::unique_lock lock(mutex_);
   for (;;) {
-    wake_.wait(lock, [&] { return stopping_ || generation_ != seen; });
+    wake_.wait(lock, [&] { return stopping_ || (job_ && generation_ != seen); });
     if (stopping_) return;
     seen = generation_;
-    const Job& job = *job_;
+    std::shared_ptr<const Job> job = job_;
     lock.unlock();
-    job(thread, threads());
+    (*job)(thread, threads());
+    job.reset();
     lock.lock();
-    if (--running_ == 0) done_.notify_one();
   }
 }
 
-void Engine::launch(const Job& job) {
+void Engine::run(std::shared_ptr<const Job> job) {
+  std::unique_lock busy(busy_, std::try_to_lock);
+  if (workers_.empty() || !busy.owns_lock()) {
+    (*job)(0, 1);
+    return;
+  }
   {
     std::lock_guard lock(mutex_);
-    job_ = &job;
+    job_ = job;
     ++generation_;
-    running_ = static_cast<int>(workers_.size());
   }
   wake_.notify_all();
-  job(0, threads());
-  std::unique_lock lock(mutex_);
-  done_.wait(lock, [&] { return running_ == 0; });
-}
-
-void Engine::run(const Job& job) {
-  std::unique_lock lock(busy_, std::try_to_lock);
-  if (workers_.empty() || !lock.owns_lock()) {
-    job(0, 1);
-  } else {
-    launch(job);
-  }
+  (*job)(0, threads());
+  std::lock_guard lock(mutex_);
+  job_.reset();
 }
 
 std::unique_ptr<Memory> Engine::borrow() {

@@ -30,7 +30,8 @@ class Memory {
 // has the threads, the others run their job alone.
 class Engine {
  public:
-  // Job(thread, threads) is called once per thread, thread 0 being the caller.
+  // Called once per thread, thread 0 being the caller, as `job(thread, threads)`. A thread that comes
+  // late may call it after `run` has returned; the job must then find nothing left to do.
   using Job = std::function<void(int thread, int threads)>;
 
   explicit Engine(int threads);
@@ -39,7 +40,9 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
-  void run(const Job& job);
+
+  // Returns when the caller's own part of the job has.
+  void run(std::shared_ptr<const Job> job);
 
   // Work memory for the time of one run.
   std::unique_ptr<Memory> borrow();
@@ -47,15 +50,13 @@ class Engine {
 
  private:
   void work(int thread);
-  void launch(const Job& job);
 
   std::vector<std::thread> workers_;
   std::mutex busy_;  // held by the caller whose job the threads execute
   std::mutex mutex_;
-  std::condition_variable wake_, done_;
-  const Job* job_ = nullptr;
+  std::condition_variable wake_;
+  std::shared_ptr<const Job> job_;
   uint64_t generation_ = 0;
-  int running_ = 0;
   bool stopping_ = false;
   std::mutex memory_mutex_;
   std::vector<std::unique_ptr<Memory>> memory_;

@@ -7,20 +7,10 @@
 
 namespace intformer {
 
-// Units handed out and threads that finished, per step.
-struct Program::Progress {
-  struct alignas(64) Counters {
-    std::atomic<int64_t> next{0};
-    std::atomic<int> finished{0};
-  };
-  explicit Progress(size_t steps) : counters(steps) {}
-  std::vector<Counters> counters;
-};
-
 namespace {
 
 // Spins briefly, then lets other threads have the core.
-void wait_for(const std::atomic<int>& counter, int value) {
+void wait_for(const std::atomic<int64_t>& counter, int64_t value) {
   for (int spins = 0; counter.load(std::memory_order_acquire) < value; ++spins) {
     if (spins > 4000) {
       std::this_thread::yield();
@@ -69,34 +59,60 @@ Pointers Program::resolve(std::byte* arena, const std::vector<std::byte*>& input
   return pointers;
 }
 
-void Program::execute(const Pointers& pointers, Progress& progress, int threads,
-                      std::byte* scratch) const {
-  for (size_t i = 0; i < steps_.size(); ++i) {
-    const Step& step = steps_[i];
-    auto& [next, finished] = progress.counters[i];
-    const int64_t units = units_[i];
-    const int64_t grain = threads == 1 ? units : std::max<int64_t>(1, units / (threads * 8));
-    for (;;) {
-      const int64_t begin = next.fetch_add(grain, std::memory_order_relaxed);
-      if (begin >= units) break;
-      step.operation->run(step, pointers, {begin, std::min(units, begin + grain)}, scratch);
-    }
-    if (threads == 1) continue;
-    finished.fetch_add(1, std::memory_order_acq_rel);
-    wait_for(finished, threads);
+// One execution, shared by the threads that take part. A thread that comes after the last unit was
+// handed out reads nothing but this object.
+class Program::Run {
+ public:
+  Run(const Program& program, Pointers pointers, std::byte* scratch)
+      : program_(program), pointers_(std::move(pointers)), scratch_(scratch),
+        states_(program.steps_.size()) {
+    for (size_t i = 0; i < states_.size(); ++i) states_[i].units = program.units_[i];
   }
-}
+
+  void take_part(int thread, int threads) {
+    for (size_t i = 0; i < states_.size(); ++i) {
+      State& state = states_[i];
+      const int64_t share = state.units / (threads * kSharesPerThread);
+      const int64_t grain = threads == 1 ? state.units : std::max<int64_t>(1, share);
+      for (;;) {
+        const int64_t begin = state.next.fetch_add(grain, std::memory_order_relaxed);
+        if (begin >= state.units) break;
+        const int64_t end = std::min(state.units, begin + grain);
+        execute(i, {begin, end}, thread);
+        state.completed.fetch_add(end - begin, std::memory_order_acq_rel);
+      }
+      wait_for(state.completed, state.units);
+    }
+  }
+
+ private:
+  static constexpr int kSharesPerThread = 8;
+
+  // Units of a step handed out and done. A step begins when all units of the one before are done.
+  struct alignas(64) State {
+    std::atomic<int64_t> next{0}, completed{0};
+    int64_t units = 0;
+  };
+
+  void execute(size_t step, Range units, int thread) const {
+    const Step& s = program_.steps_[step];
+    s.operation->run(s, pointers_, units, scratch_ + thread * program_.scratch_bytes_);
+  }
+
+  const Program& program_;
+  const Pointers pointers_;
+  std::byte* const scratch_;
+  std::vector<State> states_;
+};
 
 void Program::run(Engine& engine, const std::vector<std::byte*>& inputs,
                   const std::vector<std::byte*>& outputs) const {
   auto memory = engine.borrow();
   const auto bytes = arena_bytes_ + scratch_bytes_ * engine.threads();
   std::byte* arena = memory->reserve(static_cast<size_t>(bytes));
-  const Pointers pointers = resolve(arena, inputs, outputs);
-  Progress progress(steps_.size());
-  engine.run([&](int thread, int threads) {
-    execute(pointers, progress, threads, arena + arena_bytes_ + thread * scratch_bytes_);
-  });
+  auto run = std::make_shared<Run>(*this, resolve(arena, inputs, outputs), arena + arena_bytes_);
+  engine.run(std::make_shared<const Engine::Job>(
+      [run](int thread, int threads) { run->take_part(thread, threads); }));
   engine.give_back(std::move(memory));
 }
 

@@ -32,11 +32,9 @@ class Program {
   int64_t scratch_bytes() const { return scratch_bytes_; }
 
  private:
-  struct Progress;
+  class Run;
   Pointers resolve(std::byte* arena, const std::vector<std::byte*>& inputs,
                    const std::vector<std::byte*>& outputs) const;
-  void execute(const Pointers& pointers, Progress& progress, int threads, std::byte* scratch) const;
-
   std::vector<Step> steps_;
   std::vector<int64_t> units_;
   std::vector<Slot> slots_;
