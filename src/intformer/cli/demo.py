@@ -129,9 +129,9 @@ def _report(
     console.notice("comparing layers and measuring ranges")
     with state.timed("compare"):
         summary = summarize(program.graph, proof)
-        gallery, batch = classify_some(program, state.source, data)
+        gallery, pixels = classify_some(program, state.source, data)
         (name,) = program.graph.inputs
-        inputs = {name: batch.pixels[:COMPARED]}
+        inputs = {name: pixels[:COMPARED]}
         layers = _layers(state.source, program, inputs)
         used = observed_ranges(program.graph, inputs)
     return Report(

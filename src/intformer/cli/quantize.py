@@ -32,7 +32,7 @@ def quantize(
     samples: Annotated[int, typer.Option(min=1, help="Calibration inputs, 32 to 512.")] = 256,
     output: Output = None,
     flat: Annotated[
-        bool, typer.Option("--flat", help="Write plain operators, without functions.")
+        bool, typer.Option("--flat", help="Write the flat form, for other engines (see export).")
     ] = False,
     as_json: Json = False,
 ) -> None:
