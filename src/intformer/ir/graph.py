@@ -62,6 +62,18 @@ class Node:
         (only,) = self.outputs
         return only
 
+    def number(self, key: str) -> float:
+        """A numeric attribute."""
+        value = self.attrs[key]
+        assert isinstance(value, int | float)
+        return float(value)
+
+    def numbers(self, key: str) -> tuple[int, ...]:
+        """An attribute that holds several integers."""
+        value = self.attrs[key]
+        assert isinstance(value, tuple)
+        return value
+
 
 @dataclass
 class Graph:

@@ -43,9 +43,9 @@ def quantize(
     Args:
         model: a module, a float graph, or what ``frontend.load_source`` returns.
         calibration: batches of raw inputs, as the program will take them: dictionaries of arrays
-            (``pixels`` uint8 [N, H, W, 3]; ``input_ids`` and ``attention_mask`` int64 [N, S]) or bare
-            arrays for one input. 32 to 512 samples in all are enough; labels are not needed.
-        recipe: a name (``intformer``, ``naive``), a TOML or JSON file, a dictionary or a ``Recipe``.
+            (``pixels`` uint8 [N, H, W, 3]; ``input_ids`` and ``attention_mask`` int64 [N, S]) or
+            bare arrays for one input. 32 to 512 samples in all are enough; labels are not needed.
+        recipe: a name (``intformer``, ``naive``), a TOML or JSON file, a dictionary or ``Recipe``.
         mean, std: image normalisation to fold into the program, per channel for pixels scaled to
             0..1; taken from the source if it knows, else ImageNet's.
         progress: called with (stage, done, total).

@@ -103,9 +103,9 @@ class Calibration:
                     table[root].update(x)
         for node in self.consumers.get(name, []):
             key = _statistics_key(node)
-            if node.op in ("linear", "conv2d") and node.inputs[0] == name:
-                if self.covariances.get(key) and self._first_reader(node) is node:
-                    self.covariances[key].update(_rows(self.graph, node, x, self.pixels))
+            reads = node.op in ("linear", "conv2d") and node.inputs[0] == name
+            if reads and key in self.covariances and self._first_reader(node) is node:
+                self.covariances[key].update(_rows(self.graph, node, x, self.pixels))
 
     def _first_reader(self, node: Node) -> Node:
         key = _statistics_key(node)
@@ -205,8 +205,7 @@ def _rows(graph: Graph, node: Node, x: Tensor, pixels: Pixels | None) -> Tensor:
     kernel = graph.constants[node.inputs[1]].shape[2:]
     if _takes_pixels(graph, node) and pixels is not None:
         x = x / torch.from_numpy(pixels.factor).float()[:, None, None]
-    padding, stride = node.attrs["padding"], node.attrs["stride"]
-    columns = F.unfold(x, kernel, padding=padding, stride=stride)
+    columns = F.unfold(x, kernel, padding=node.numbers("padding"), stride=node.numbers("stride"))
     channels = x.shape[1]
     columns = columns.reshape(len(x), channels, -1, columns.shape[-1]).permute(0, 3, 2, 1)
     return _sampled(columns.reshape(-1, columns.shape[2] * channels))

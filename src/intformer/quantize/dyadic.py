@@ -14,7 +14,7 @@ T = TypeVar("T", bound=np.generic)
 
 MULTIPLIER_BITS = 30
 LARGEST_SHIFT = 31
-"""Keeps ``x·multiplier`` of int32 factors below 2^61 and lets kernels take 32 result bits at once."""
+"""Keeps products of int32 factors below 2^61; kernels can take 32 result bits at once."""
 
 
 def shift_for(*ratios: NDArray[np.float64] | float) -> int:

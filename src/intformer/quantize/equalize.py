@@ -2,8 +2,8 @@
 
 Each changes constants only and leaves the float function as it was:
 
-- *Normalisation outputs*: per-channel scale and shift move from gamma and beta into the linear layers
-  behind (RepQ-ViT, arXiv 2212.08254, section 3.2).
+- *Normalisation outputs*: per-channel scale and shift move from gamma and beta into the linear
+  layers behind (RepQ-ViT, arXiv 2212.08254, section 3.2).
 - *Shared values*: where the residual stream too reads a normalisation (as in BERT), the linear
   layers get a rescaled copy of their own; in integers that is the requantize they need anyway.
 - *Values*: attention mixes value rows with weights that sum to 1, so a scale and shift per channel
@@ -30,7 +30,7 @@ SHARED = ("layer_norm", "rms_norm", "add")
 
 
 class Equalizer:
-    """Finds the places in one graph, says what to observe, then applies the rescalings to a copy."""
+    """Finds the places in one graph, says what to observe, applies the rescalings to a copy."""
 
     def __init__(self, graph: Graph, smoothing: float) -> None:
         self.graph = graph = copy.deepcopy(graph)

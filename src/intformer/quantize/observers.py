@@ -35,7 +35,7 @@ class ChannelRange:
 
 
 class Histogram:
-    """Histogram over a symmetric range that doubles when a larger value arrives, plus exact extremes."""
+    """Histogram over a symmetric range that doubles for larger values, plus exact extremes."""
 
     def __init__(self) -> None:
         self.low, self.high = float("inf"), float("-inf")
@@ -77,7 +77,7 @@ class Histogram:
 
 
 class Covariance:
-    """Mean and second moments of the input of linear layers: x [..., K] -> mean [K], moments [K, K]."""
+    """Mean [K] and second moments [K, K] of a linear layer's input [..., K]."""
 
     def __init__(self) -> None:
         self.count = 0

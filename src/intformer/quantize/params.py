@@ -16,8 +16,8 @@ FloatArray = NDArray[np.float64]
 class Affine:
     """real = scale · (integer - zero_point), with integers of ``dtype``.
 
-    ``scale`` is positive. 8-bit activations are ``uint8``; the residual stream is ``int16`` with zero
-    point 0.
+    ``scale`` is positive. 8-bit activations are ``uint8``; the residual stream is ``int16`` with
+    zero point 0.
     """
 
     scale: float

@@ -19,8 +19,8 @@ OBSERVERS = ("mse", "minmax", "percentile")
 class Override:
     """Settings for the layers whose name matches a regular expression.
 
-    ``activation_bits = 16`` keeps the input of a linear layer at 16 bits (the way to "exclude" a layer;
-    nothing is ever left in floating point).
+    ``activation_bits = 16`` keeps the input of a linear layer at 16 bits (the way to "exclude" a
+    layer; nothing is ever left in floating point).
     """
 
     activation_bits: Literal[4, 6, 8, 16] | None = None
@@ -57,7 +57,7 @@ class Recipe:
     rounding: Literal["gptq", "nearest"] = "gptq"
     bias_correction: bool = True
     equalize: bool = True
-    smoothing: float = 0.7
+    smoothing: float = 1.0
     residual_margin: float = 1.25
     overrides: dict[str, Override] = field(default_factory=dict)
 

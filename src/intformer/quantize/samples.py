@@ -1,4 +1,4 @@
-"""Calibration samples: raw integer inputs, as a program takes them, made into float-model inputs."""
+"""Calibration samples: raw integer inputs, as a program takes them, made into float inputs."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The trainable twin of a program: an ``nn.Module`` whose forward pass gives the program's integers.
+"""The trainable twin of a program: an ``nn.Module`` whose forward gives the program's integers.
 
-``prepare`` calibrates a model and returns the twin, any training loop trains it, ``convert`` lowers it.
-The forward pass lowers the current parameters and runs the integer graph with torch; next to it the
-float operators run on the de-quantized values, and gradients pass straight through the rounding
+``prepare`` calibrates a model and returns the twin, any training loop trains it, ``convert`` lowers
+it. The forward pass lowers the current parameters and runs the integer graph with torch; next to it
+the float operators run on the de-quantized values, and gradients pass straight through the rounding
 (Bengio et al., arXiv 1308.3432) except where a value was clipped.
 """
 

@@ -51,15 +51,18 @@ def round_weights(
 
 def _nearest(weight: Tensor, scale: Tensor, bits: int) -> Tensor:
     top = 2 ** (bits - 1) - 1
-    return torch.floor(weight / scale + 0.5).clamp(-top, top)
+    rounded: Tensor = torch.floor(weight / scale + 0.5).clamp(-top, top)
+    return rounded
 
 
 def _channel_scales(weight: Tensor, importance: Tensor | None, bits: int) -> Tensor:
     """Per-channel scale with the least rounding error, weighted by the energy of each input."""
     top = 2 ** (bits - 1) - 1
     largest = weight.abs().amax(1).clamp(min=1e-12)
+    best: Tensor
     if importance is None:
-        return largest / top
+        best = largest / top
+        return best
     best, best_error = largest / top, torch.full_like(largest, float("inf"))
     for step in torch.linspace(1.0, 0.5 if bits < 8 else 0.8, 21, dtype=torch.float64):
         scale = largest * step / top
@@ -85,7 +88,8 @@ def _compensated(weight: Tensor, scale: Tensor, hessian: Tensor, bits: int) -> T
             rest[:, column:stop] -= torch.outer(error, factor[column, column:stop])
             errors[:, column - start] = error
         rest[:, stop:] -= errors @ factor[start:stop, stop:]
-    return integers[:, torch.argsort(order)]
+    restored: Tensor = integers[:, torch.argsort(order)]
+    return restored
 
 
 def _inverse_factor(hessian: Tensor) -> Tensor:
@@ -93,4 +97,5 @@ def _inverse_factor(hessian: Tensor) -> Tensor:
     damp = DAMPING * hessian.diagonal().mean().clamp(min=1e-12)
     damped = hessian + damp * torch.eye(len(hessian), dtype=hessian.dtype)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
-    return torch.linalg.cholesky(inverse, upper=True)
+    factor: Tensor = torch.linalg.cholesky(inverse, upper=True)
+    return factor

@@ -20,11 +20,14 @@ def lower_attention(context: Context, request: Request, node: Node, form: Form, 
     q, k, v = (context.affine(value, "narrow") for value in node.inputs[:3])
     target = context.affine(node.output, form)
     operands = [request(context, value, "narrow") for value in node.inputs[:3]]
-    steps = q.scale * k.scale * float(node.attrs["scale"]) / math.log(2) * (1 << EXP_BITS)
+    steps = q.scale * k.scale * node.number("scale") / math.log(2) * (1 << EXP_BITS)
     width = context.shape(operands[0])[-1]
     heads = node.attrs["heads"]
     assert isinstance(width, int) and isinstance(heads, int)
-    limit, multiplier, exp_shift = exponent_parameters(steps, 2 * 255 * 255 * (width // heads))
+    reach = 255 * 255 * (width // heads)
+    # A masked key stands at -2^30 and must be driven to weight 0 whatever the other scores are.
+    largest = 2**30 - reach if len(node.inputs) > 3 else 2 * reach
+    limit, multiplier, exp_shift = exponent_parameters(steps, largest)
     ratio = v.scale / target.scale
     shift = min(GAIN_BITS - max(math.frexp(ratio)[1], 0), GAIN_BITS)
     return context.emit(
@@ -49,9 +52,9 @@ def lower_attention(context: Context, request: Request, node: Node, form: Form, 
 def exponent_parameters(steps: float, largest: int) -> tuple[int, int, int]:
     """(limit, multiplier, shift) so that distance·multiplier / 2^shift counts 1/256 octaves.
 
-    ``steps`` is the exact number of 1/256 octaves per unit of score, ``largest`` the largest distance
-    two scores can have. ``limit`` is where weights vanish; the shift is the largest that keeps
-    limit·multiplier + 2^(shift-1) inside int32.
+    ``steps`` is the exact number of 1/256 octaves per unit of score, ``largest`` the largest
+    distance two scores can have. ``limit`` is where weights vanish; the shift is the largest
+    that keeps limit·multiplier + 2^(shift-1) inside int32.
     """
     limit = min(math.ceil((EXP_STEPS + 1) / steps), largest)
     shift = 30

@@ -48,8 +48,9 @@ class Accumulator:
 class Context:
     """Emits integer nodes and remembers which integer value stands for which float value.
 
-    ``known`` is an earlier lowering of the same graph with other constants: its types are taken over
-    instead of being inferred and proved, which makes lowering fast enough for every training step.
+    ``known`` is an earlier lowering of the same graph with other constants: its types are taken
+    over instead of being inferred and proved, which makes lowering fast enough for every training
+    step.
     """
 
     source: Graph

@@ -56,7 +56,7 @@ def _accumulate_conv2d(context: Context, request: Request, node: Node) -> Accumu
         zero = np.full(weight_shape(context, node)[1], float(affine.zero_point))
     if value not in context.channels_last:
         raise CaptureError(f"convolution '{node.name}' must follow the image or a convolution")
-    out, _, *kernel = weight_shape(context, node)
+    kernel = weight_shape(context, node)[2:]
     size = context.shape(x)[1:3]
     pad = context.constant(f"{node.output}.pad", np.floor(zero + 0.5).astype(np.uint8))
     windows = context.emit(
@@ -65,9 +65,9 @@ def _accumulate_conv2d(context: Context, request: Request, node: Node) -> Accumu
         node.name,
         f"{node.output}.patches",
         size=tuple(int(s) for s in size),
-        kernel=tuple(kernel),
-        stride=_pair(node, "stride"),
-        padding=_pair(node, "padding"),
+        kernel=kernel,
+        stride=node.numbers("stride"),
+        padding=node.numbers("padding"),
     )
     tiled = np.tile(zero, kernel[0] * kernel[1])
     return _emit(context, node, "linear", windows, weight, scale, tiled)
@@ -76,12 +76,6 @@ def _accumulate_conv2d(context: Context, request: Request, node: Node) -> Accumu
 def weight_shape(context: Context, node: Node) -> tuple[int, ...]:
     """(O, C, kh, kw) of a convolution."""
     return tuple(context.source.constants[node.inputs[1]].shape)
-
-
-def _pair(node: Node, key: str) -> tuple[int, ...]:
-    value = node.attrs[key]
-    assert isinstance(value, tuple)
-    return value
 
 
 def _emit(

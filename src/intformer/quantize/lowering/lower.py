@@ -90,8 +90,8 @@ def _declare_inputs(context: Context) -> None:
             shape = kind.shape
             if context.pixels is None or len(shape) != 4:
                 raise CaptureError(
-                    f"input '{name}' is {kind}: a program takes images (N, C, H, W), whose mean and "
-                    "std are folded, or integer token ids"
+                    f"input '{name}' is {kind}: a program takes images (N, C, H, W), whose mean "
+                    "and std are folded, or integer token ids"
                 )
             nhwc = TensorType("uint8", (shape[0], shape[2], shape[3], shape[1]))
             context.add_input(name, nhwc, 0, 255)

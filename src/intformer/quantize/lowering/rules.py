@@ -1,7 +1,7 @@
 """One rule per float operator: which integer operators replace it, with which parameters.
 
-A rule gets the context, ``request`` (to ask for an input in some form), the node, the form wanted and
-a name for the result; it returns the name of the integer value.
+A rule gets the context, ``request`` (to ask for an input in some form), the node, the form wanted
+and a name for the result; it returns the name of the integer value.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def lower_norm(context: Context, request: Request, node: Node, form: Form, name:
     gamma = context.vector(node.inputs[1])
     beta = context.vector(node.inputs[2]) if len(node.inputs) > 2 else np.zeros_like(gamma)
     channels = len(gamma)
-    eps = float(node.attrs["eps"]) * channels**2 / source.scale**2
+    eps = node.number("eps") * channels**2 / source.scale**2
     ratio = gamma / target.scale / 2**12
     shift = shift_for(ratio)
     return context.emit(
@@ -117,7 +117,7 @@ def _branch(context: Context, request: Request, value: str) -> tuple[str, FloatA
 def lower_scale(context: Context, request: Request, node: Node, form: Form, name: str) -> str:
     """Multiplication by a number: a requantize."""
     source = context.affine(node.inputs[0], "wide")
-    factor = float(node.attrs["factor"]) * source.scale
+    factor = node.number("factor") * source.scale
     x = request(context, node.inputs[0], "wide")
     return context.requantize(x, factor, 0, context.affine(node.output, form), node.name, name)
 

@@ -1,7 +1,7 @@
 """Operators that move values: the same in integers, in the layout the integers have.
 
-Convolutions compute channels-last; the float graph is channels-first. The usual way from an image to
-tokens, ``reshape(N, C, H·W)`` and ``transpose(0, 2, 1)``, is then a mere reshape.
+Convolutions compute channels-last; the float graph is channels-first. The usual way from an image
+to tokens, ``reshape(N, C, H·W)`` and ``transpose(0, 2, 1)``, is then a mere reshape.
 """
 
 from __future__ import annotations

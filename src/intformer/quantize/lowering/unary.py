@@ -54,12 +54,12 @@ def apply(node: Node, x: FloatArray) -> FloatArray:
     if node.op == "gelu":
         if node.attrs.get("approximate", "none") == "tanh":
             inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
-            return 0.5 * x * (1 + np.tanh(inner))
+            return np.asarray(0.5 * x * (1 + np.tanh(inner)))
         half = torch.erf(torch.from_numpy(x / math.sqrt(2))).numpy()
         return np.asarray(0.5 * x * (1 + half))
     if node.op == "relu":
-        return np.maximum(x, 0)
+        return np.asarray(np.maximum(x, 0))
     if node.op == "tanh":
-        return np.tanh(x)
+        return np.asarray(np.tanh(x))
     sigmoid = 0.5 * (1 + np.tanh(0.5 * x))
-    return sigmoid if node.op == "sigmoid" else x * sigmoid
+    return np.asarray(sigmoid if node.op == "sigmoid" else x * sigmoid)
