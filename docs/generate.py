@@ -14,10 +14,11 @@ from pathlib import Path
 
 os.environ.update(TYPER_USE_RICH="0", NO_COLOR="1", COLUMNS="90")  # read when typer is imported
 
+from typer.main import get_command
+
 from intformer.cli.main import app
 
 DOCS = Path(__file__).resolve().parent
-VERBS = ("quantize", "verify", "inspect", "run", "eval", "compare", "export", "demo", "doctor")
 
 HEAD = """<!-- written by docs/generate.py; lines broken by LAYOUT -->
 
@@ -66,7 +67,7 @@ def layout() -> str:
 def commands() -> str:
     """The text of docs/commands.md."""
     parts = [HEAD.replace("LAYOUT", layout()), "## intformer", f"```text\n{help_of()}\n```"]
-    for verb in VERBS:
+    for verb in get_command(app).commands:
         parts += [f"## intformer {verb}", f"```text\n{help_of(verb)}\n```"]
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 

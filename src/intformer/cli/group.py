@@ -14,6 +14,12 @@ from intformer.errors import IntformerError, VerifyError
 BAD_INPUT, FAILED_VERIFICATION, DEFECT, INTERRUPTED = 2, 1, 3, 130
 """Exit statuses; 0 is success."""
 
+PROVIDERS = {
+    **dict.fromkeys(("torch", "safetensors"), "intformer[torch]"),
+    **dict.fromkeys(("PIL", "pyarrow", "scipy", "tokenizers", "jinja2"), "intformer[eval]"),
+}
+"""Module -> what to install to get it, where that is not its own name."""
+
 
 class Commands(TyperGroup):
     """Runs a verb; errors become one line on standard error, never a traceback.
@@ -56,8 +62,7 @@ def _report(error: Exception) -> int:
 
 def _missing(error: ModuleNotFoundError) -> str:
     name = (error.name or "").partition(".")[0]
-    extra = "intformer[torch]" if name in ("torch", "timm", "transformers") else name
-    return f"this needs the package '{name}': pip install '{extra}'"
+    return f"this needs the package '{name}': pip install '{PROVIDERS.get(name, name)}'"
 
 
 def _say(text: str, status: int) -> int:

@@ -6,6 +6,7 @@ import typer
 
 from intformer import __version__
 from intformer.cli import (
+    bench,
     compare,
     demo,
     doctor,
@@ -43,6 +44,7 @@ app.command("eval")(evaluate.evaluate)
 app.command()(compare.compare)
 app.command()(export.export)
 app.command()(demo.demo)
+app.command()(bench.bench)
 app.command()(doctor.doctor)
 
 
