@@ -8,12 +8,12 @@ from typing import cast
 
 import numpy as np
 
-from intformer.arith import norm_constants
+from intformer.arith import STORAGE, norm_constants
 from intformer.ir.graph import Node
 from intformer.runtime.emit_linear import emit_linear
 from intformer.runtime.fuse import Group
 from intformer.runtime.memory import Location
-from intformer.runtime.packing import channels, full_table, split_lanes
+from intformer.runtime.packing import channels, clipped_levels, full_table, split_lanes
 from intformer.runtime.plan import DTYPE_CODES, ITEM_SIZE, Builder
 
 QUERY_BLOCK = 48
@@ -26,6 +26,18 @@ def emit(builder: Builder, group: Group) -> None:
         emit_linear(builder, group)
     else:
         _EMITTERS[group.head.op](builder, group.head)
+        _limit_levels(builder, group.head)
+
+
+def _limit_levels(builder: Builder, node: Node) -> None:
+    """Clip a result of fewer than 8 bits in place: kernels clip to whole bytes."""
+    dtype = str(node.attrs.get("dtype"))
+    if dtype in STORAGE:
+        levels = builder.constant(("levels", dtype), lambda: clipped_levels(dtype))
+        place = builder.locate(node.output)
+        shape = builder.shape(node.output) or (1,)
+        numbers = [math.prod(shape[:-1]), shape[-1], DTYPE_CODES["uint8"]]
+        builder.step("table", [place, levels, place], numbers)
 
 
 def _integer(node: Node, key: str) -> int:
@@ -128,8 +140,24 @@ def _norm(builder: Builder, node: Node) -> None:
     numbers += [bits, reciprocal, int(node.op == "layer_norm"), _dtype_code(builder, node.output)]
     gain = _channel_constant(builder, node.inputs[1], shape[-1])
     offset = _lane_constant(builder, node.inputs[2], shape[-1])
-    x = builder.locate(node.inputs[0])
+    x = _int16(builder, node.inputs[0])
     builder.step("norm", [x, gain, offset, builder.define(node.output)], numbers)
+
+
+def _int16(builder: Builder, name: str) -> Location:
+    """The value ``name`` as int16; an int8 one is widened as (2·x) >> 1."""
+    if builder.dtype(name) == "int16":
+        return builder.locate(name)
+    shape, lanes = builder.shape(name), builder.machine.lanes
+    wide = builder.scratch(2 * math.prod(shape))
+    width, rows = shape[-1], math.prod(shape[:-1])
+    two, zero = np.full(1, 2, np.int32), np.zeros(1, np.int64)
+    factor = builder.constant(("twice", width), lambda: channels(two, width, lanes))
+    offset = builder.constant(("nothing", width), lambda: split_lanes(zero, width, lanes))
+    codes = [DTYPE_CODES[dtype] for dtype in ("int8", "int8", "int16")]
+    places = [builder.locate(name), None, wide, factor, None, offset]
+    builder.step("rescale", places, [rows, width, 1, *codes, 1, rows, width, width])
+    return wide
 
 
 def _attention(builder: Builder, node: Node) -> None:

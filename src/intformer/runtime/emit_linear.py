@@ -8,11 +8,13 @@ from typing import cast
 
 import numpy as np
 
+from intformer.arith import STORAGE
 from intformer.ir.graph import Array, Node
 from intformer.runtime.fuse import Group
 from intformer.runtime.memory import Location
 from intformer.runtime.packing import (
     channels,
+    clipped_levels,
     folded_offset,
     full_table,
     pack_weight,
@@ -140,15 +142,22 @@ def _requantized(
 ) -> tuple[list[int], list[Location | None]]:
     multiplier = _multiplier(builder, node.inputs[1], columns)
     offset = _offset(builder, group, node.inputs[1], node.inputs[2], columns)
-    table = group.follower("table")
-    entries, code = None, 0
-    if table is not None:
-        values = builder.graph.constants[table.inputs[1]]
-        entries = builder.constant(("table", table.inputs[1]), lambda: full_table(values))
-        code = DTYPE_CODES[str(values.dtype)]
-    out = DTYPE_CODES[cast(str, node.attrs["dtype"])]
+    entries, code = _table(builder, group, cast(str, node.attrs["dtype"]))
+    out = DTYPE_CODES[builder.dtype(node.output)]
     numbers = [REQUANTIZE, out, columns, cast(int, node.attrs["shift"]), 0, 1, code]
     return numbers, [None, multiplier, offset, None, None, entries]
+
+
+def _table(builder: Builder, group: Group, dtype: str) -> tuple[Location | None, int]:
+    """The table after a requantize and its element type; fewer than 256 levels need one, too."""
+    node = group.follower("table")
+    if node is None and dtype not in STORAGE:
+        return None, 0
+    levels = clipped_levels(dtype if dtype in STORAGE else "uint8")
+    entries = levels if node is None else builder.graph.constants[node.inputs[1]]
+    name = node.inputs[1] if node else ""
+    place = builder.constant(("table", name, dtype), lambda: full_table(entries)[levels])
+    return place, DTYPE_CODES[str(entries.dtype)]
 
 
 def _residual(
@@ -161,7 +170,7 @@ def _residual(
     residual_multiplier = _multiplier(builder, other, columns)
     offset = _offset(builder, group, own, node.inputs[4], columns)
     rows = math.prod(builder.shape(group.residual)[:-1])
-    out = DTYPE_CODES[cast(str, node.attrs["dtype"])]
+    out = DTYPE_CODES[builder.dtype(node.output)]
     numbers = [RESIDUAL, out, columns, cast(int, node.attrs["shift"]), columns, rows, 0]
     residual = builder.locate(group.residual)
     return numbers, [None, multiplier, offset, residual, residual_multiplier, None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from intformer.arith import STORAGE
 from intformer.ir.graph import Graph, Node, Shape
 
 
@@ -60,7 +61,7 @@ def _grow(graph: Graph, uses: dict[str, list[Node]], private: set[str], linear: 
         return _with_residual(graph, linear, follower)
     if follower.op != "requantize" or not _per_channel(graph, linear, follower.inputs[1:]):
         return Group((linear,))
-    if follower.attrs["dtype"] != "uint8" or follower.output not in private:
+    if graph.types[follower.output].dtype != "uint8" or follower.output not in private:
         return Group((linear, follower))
     (last,) = uses[follower.output]
     return Group((linear, follower, last) if last.op == "table" else (linear, follower))
@@ -72,6 +73,7 @@ def _with_residual(graph: Graph, linear: Node, add: Node) -> Group:
     kind = graph.types[other]
     fits = (
         a != b
+        and add.attrs["dtype"] not in STORAGE
         and kind.dtype == "int16"
         and _repeats_within(kind.shape, graph.types[linear.output].shape)
         and _per_channel(graph, linear, tuple(parameters))

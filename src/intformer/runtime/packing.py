@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
+from intformer.arith import SATURATION
 from intformer.ir.graph import Array
 
 T = TypeVar("T")
@@ -66,6 +67,11 @@ def full_table(entries: Array) -> Array:
     full = np.zeros(256, entries.dtype)
     full[: len(entries)] = entries[:256]
     return full
+
+
+def clipped_levels(dtype: str) -> Array:
+    """The table that clips a byte to the levels of ``dtype``, for example 16 of ``uint4``."""
+    return np.minimum(np.arange(256), SATURATION[dtype][1]).astype(np.uint8)
 
 
 def pack_weight(weight: Array, lanes: int, group: int, steps: int) -> Array:
