@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from intformer.errors import InputError
+from intformer.ir.float_ops import UNARY
 from intformer.ir.graph import Array, Graph
 from intformer.program import Program
 from intformer.quantize.float_run import FloatRunner
@@ -52,8 +53,8 @@ def compare(
     """
     graph, pixels = _graph_of(model, mean, std)
     recorded = program.metadata("values")
-    known = {node.output for node in graph}
-    meaning = {k: v for k, v in (recorded or {}).items() if k in known}
+    comparable = _comparable(graph)
+    meaning = {k: v for k, v in (recorded or {}).items() if k in comparable}
     if not meaning:
         raise InputError("the program was not made from this model (no value of it is recorded)")
     sums = {name: np.zeros(2) for name in meaning}
@@ -63,6 +64,20 @@ def compare(
         _accumulate(sums, meaning, runner.run(batch, keep=list(meaning)), trace(program.graph, raw))
     found = [_layer(graph, name, *sums[name]) for name in meaning]
     return sorted(found, key=lambda layer: layer.snr_db)
+
+
+def _comparable(graph: Graph) -> set[str]:
+    """Values worth comparing: not those that an activation function alone reads.
+
+    Their range is clipped on purpose where the function is flat, which looks like noise.
+    """
+    consumers = graph.consumers()
+    return {
+        node.output
+        for node in graph
+        if not consumers.get(node.output)
+        or any(reader.op not in UNARY for reader in consumers[node.output])
+    }
 
 
 def _graph_of(
@@ -97,10 +112,13 @@ def _layer(graph: Graph, name: str, signal: float, noise: float) -> LayerSNR:
 
 
 def _fix(graph: Graph, name: str) -> str:
-    """Overrides for the linear layers behind a value."""
-    readers = [n.name for n in graph.consumers().get(name, []) if n.op == "linear" and n.name]
-    if not readers:
-        node = graph.producers()[name]
-        readers = [node.name] if node.op == "linear" and node.name else []
-    patterns = [json.dumps("^" + reader.replace(".", r"\.") + "$") for reader in readers]
+    """Overrides for the linear layers that read a value, else for those that make it."""
+    producers = graph.producers()
+    layers = [n for n in graph.consumers().get(name, []) if n.op == "linear"]
+    if not layers:
+        node = producers[name]
+        sources = [node, *(producers[v] for v in node.inputs if v in producers)]
+        layers = [n for n in sources if n.op == "linear"]
+    names = dict.fromkeys(layer.name for layer in layers if layer.name)
+    patterns = [json.dumps("^" + layer.replace(".", r"\.") + "$") for layer in names]
     return "\n".join(f"[overrides.{p}]\nactivation_bits = 16" for p in patterns)

@@ -77,7 +77,12 @@ def _emit(context: Context, value: str, form: Form) -> str:
         return context.constant(name, integers.astype(target.storage))
     node = context.producers.get(value)
     if node is None:
-        raise CaptureError(f"input '{value}' cannot be used as a {form} activation")
+        reader = next(iter(context.consumers.get(value, [])), None)
+        where = f"{reader.op} '{reader.name}'" if reader else "an output"
+        raise CaptureError(
+            f"{where} reads input '{value}' directly: images must enter through a convolution, "
+            "token ids through an embedding"
+        )
     rule = RULES.get(node.op)
     if rule is None:
         raise CaptureError(f"operator {node.op} of '{node.name or value}' cannot be lowered")
