@@ -12,7 +12,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from intformer.errors import RecipeError
 
-OBSERVERS = ("mse", "minmax", "percentile")
+LIMITS = {"percentile": (50.0, 100.0), "smoothing": (0.0, 1.0), "residual_margin": (1.0, 100.0)}
+"""Smallest and largest value of the settings that are real numbers."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,12 @@ class Recipe:
         return value
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+        """The recipe as ``load_recipe`` takes it; what an override leaves alone is absent."""
+        return json.dumps(dataclasses.asdict(self, dict_factory=_stated), sort_keys=True)
+
+
+def _stated(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {key: value for key, value in items if value is not None}
 
 
 RECIPES = {
@@ -124,8 +130,8 @@ def _read(path: Path) -> dict[str, Any]:
 def _from_dict(data: dict[str, Any], where: str) -> Recipe:
     data = dict(data)
     base = data.pop("base", "intformer")
-    if base not in RECIPES:
-        raise RecipeError(f"{where}: unknown base '{base}'; known: {', '.join(RECIPES)}")
+    if not isinstance(base, str) or base not in RECIPES:
+        raise RecipeError(f"{where}: unknown base {base!r}; known: {', '.join(RECIPES)}")
     overrides = data.pop("overrides", {})
     settings = _checked(Recipe, data, where)
     if not isinstance(overrides, dict):
@@ -153,6 +159,9 @@ def _checked(kind: type, data: dict[str, Any], where: str) -> dict[str, Any]:
             raise RecipeError(f"{where}: unknown key '{key}'; known: {', '.join(sorted(hints))}")
         if not _fits(value, hints[key]):
             raise RecipeError(f"{where}: {key} = {value!r} is not allowed; {_allowed(hints[key])}")
+        if key in LIMITS and not LIMITS[key][0] <= value <= LIMITS[key][1]:
+            low, high = LIMITS[key]
+            raise RecipeError(f"{where}: {key} = {value!r} must be between {low} and {high}")
     return dict(data)
 
 
