@@ -95,7 +95,7 @@ def test_padding_changes_nothing(
     wanted: dict[str, Array],
     kind: str,
 ) -> None:
-    """Alone without padding, with mates of other lengths: the unmasked positions keep their bytes."""
+    """Alone or with mates of other lengths: the unmasked positions keep their bytes."""
     run = whole.realisation(kind)
     order = sorted(range(SENTENCES), key=lambda row: len(texts[row]))
     for chosen in ([order[0]], [order[-1]], [5], [order[0], order[20], 7], order[:8], order[::-8]):
