@@ -30,8 +30,8 @@ class Memory {
 // has the threads, the others run their job alone.
 class Engine {
  public:
-  // Called once per thread, thread 0 being the caller, as `job(thread, threads)`. A thread that comes
-  // late may call it after `run` has returned; the job must then find nothing left to do.
+  // Called once per thread, thread 0 being the caller, as `job(thread, threads)`. A thread that
+  // comes late may call it after `run` has returned; the job must then find nothing left to do.
   using Job = std::function<void(int thread, int threads)>;
 
   explicit Engine(int threads);

@@ -64,7 +64,9 @@ Pointers Program::resolve(std::byte* arena, const std::vector<std::byte*>& input
 class Program::Run {
  public:
   Run(const Program& program, Pointers pointers, std::byte* scratch)
-      : program_(program), pointers_(std::move(pointers)), scratch_(scratch),
+      : program_(program),
+        pointers_(std::move(pointers)),
+        scratch_(scratch),
         states_(program.steps_.size()) {
     for (size_t i = 0; i < states_.size(); ++i) states_[i].units = program.units_[i];
   }

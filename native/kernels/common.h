@@ -1,4 +1,5 @@
-// Types shared by all kernels. Integers only: no floating-point type may appear under native/kernels.
+// Types shared by all kernels. Integers only: no floating-point type may appear under
+// native/kernels.
 #pragma once
 
 #include <cstddef>

@@ -100,10 +100,14 @@ bool has_avx512vnni() {
 
 bool supported(Level level) {
   switch (level) {
-    case Level::portable: return true;
-    case Level::avx2: return __builtin_cpu_supports("avx2");
-    case Level::avxvnni: return __builtin_cpu_supports("avx2") && has_avxvnni();
-    default: return __builtin_cpu_supports("avx2") && has_avx512vnni();
+    case Level::portable:
+      return true;
+    case Level::avx2:
+      return __builtin_cpu_supports("avx2");
+    case Level::avxvnni:
+      return __builtin_cpu_supports("avx2") && has_avxvnni();
+    default:
+      return __builtin_cpu_supports("avx2") && has_avx512vnni();
   }
 }
 #else

@@ -27,24 +27,36 @@ static inline int32_t clip(int32_t x, int32_t low, int32_t high) {
 
 static inline int64_t load(const void* data, DType type, int64_t i) {
   switch (type) {
-    case DType::u8: return static_cast<const uint8_t*>(data)[i];
-    case DType::i8: return static_cast<const int8_t*>(data)[i];
-    case DType::i16: return static_cast<const int16_t*>(data)[i];
-    case DType::i32: return static_cast<const int32_t*>(data)[i];
-    default: return static_cast<const int64_t*>(data)[i];
+    case DType::u8:
+      return static_cast<const uint8_t*>(data)[i];
+    case DType::i8:
+      return static_cast<const int8_t*>(data)[i];
+    case DType::i16:
+      return static_cast<const int16_t*>(data)[i];
+    case DType::i32:
+      return static_cast<const int32_t*>(data)[i];
+    default:
+      return static_cast<const int64_t*>(data)[i];
   }
 }
 
 // Clips to the range of `type` and stores.
 static inline void store(void* data, DType type, int64_t i, int32_t x) {
   switch (type) {
-    case DType::u8: static_cast<uint8_t*>(data)[i] = static_cast<uint8_t>(clip(x, 0, 255)); break;
-    case DType::i8: static_cast<int8_t*>(data)[i] = static_cast<int8_t>(clip(x, -128, 127)); break;
+    case DType::u8:
+      static_cast<uint8_t*>(data)[i] = static_cast<uint8_t>(clip(x, 0, 255));
+      break;
+    case DType::i8:
+      static_cast<int8_t*>(data)[i] = static_cast<int8_t>(clip(x, -128, 127));
+      break;
     case DType::i16:
       static_cast<int16_t*>(data)[i] = static_cast<int16_t>(clip(x, -32768, 32767));
       break;
-    case DType::i32: static_cast<int32_t*>(data)[i] = x; break;
-    default: static_cast<int64_t*>(data)[i] = x;
+    case DType::i32:
+      static_cast<int32_t*>(data)[i] = x;
+      break;
+    default:
+      static_cast<int64_t*>(data)[i] = x;
   }
 }
 

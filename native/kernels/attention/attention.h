@@ -30,12 +30,12 @@ using AttentionScratchFn = int64_t (*)(int64_t keys, int64_t size);
 // Attends with the queries of one head.
 using AttentionFn = void (*)(const Attention&, int64_t unit, Range queries, std::byte* scratch);
 
-#define INTFORMER_DECLARE_ATTENTION(level)                                                    \
-  namespace level {                                                                           \
-  void pack_attention(const Attention&, int64_t unit);                                        \
-  int64_t attention_packed_bytes(int64_t keys, int64_t size);                                 \
-  int64_t attention_scratch_bytes(int64_t keys, int64_t size);                                \
-  void attention(const Attention&, int64_t unit, Range queries, std::byte* scratch);          \
+#define INTFORMER_DECLARE_ATTENTION(level)                                           \
+  namespace level {                                                                  \
+  void pack_attention(const Attention&, int64_t unit);                               \
+  int64_t attention_packed_bytes(int64_t keys, int64_t size);                        \
+  int64_t attention_scratch_bytes(int64_t keys, int64_t size);                       \
+  void attention(const Attention&, int64_t unit, Range queries, std::byte* scratch); \
   }
 INTFORMER_DECLARE_ATTENTION(portable)
 INTFORMER_DECLARE_ATTENTION(avx2)

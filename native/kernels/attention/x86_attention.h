@@ -1,10 +1,12 @@
-// Attention for any vector width. Include after a vector header, x86/rescale.h and x86/tile.h.
+// Attention for any vector width.
 //
 // With VNNI, q and the softmax weights are the unsigned operands; keys and values are packed as
 // k - 128 and v - 128, and the zero points become a constant per key, per query and per row of
 // weights. Without VNNI all operands are widened to int16 with their zero points subtracted.
 #pragma once
 
+#include "../x86/rescale.h"
+#include "../x86/tile.h"
 #include "attention.h"
 
 namespace intformer {
@@ -30,9 +32,9 @@ constexpr int64_t kGroup = kNarrow ? 4 : 2;
 
 // Sizes of the packed form of one head and of the scratch of one thread.
 struct Layout {
-  int64_t key_steps, value_steps, columns, wide;       // columns: keys in whole vectors
-  int64_t keys, corrections, values, kept, bytes;      // offsets, then the size of one head
-  int64_t queries, scores, weights, mixed, scratch;    // offsets, then the size of the scratch
+  int64_t key_steps, value_steps, columns, wide;     // columns: keys in whole vectors
+  int64_t keys, corrections, values, kept, bytes;    // offsets, then the size of one head
+  int64_t queries, scores, weights, mixed, scratch;  // offsets, then the size of the scratch
 };
 
 Layout layout_of(int64_t keys, int64_t size) {
@@ -56,7 +58,8 @@ Layout layout_of(int64_t keys, int64_t size) {
 
 constexpr int64_t kKeyChunk = 64;
 
-// Up to kKeyChunk values of a key as tiles read them, minus 128 or minus their zero; 0 past the end.
+// Up to kKeyChunk values of a key as tiles read them, minus 128 or minus their zero; 0 past the
+// end.
 void convert_key(const Attention& a, const uint8_t* k, int64_t count, std::byte* to) {
   if constexpr (kNarrow) {
     auto* values = reinterpret_cast<uint8_t*>(to);

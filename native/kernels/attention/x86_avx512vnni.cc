@@ -1,8 +1,3 @@
-#include <utility>
-
-#include "../x86/vector512.h"
-#include "../x86/rescale.h"
-#include "../x86/tile.h"
 #include "x86_attention.h"
 
 namespace intformer::avx512vnni {

@@ -20,11 +20,11 @@ using TableFn = void (*)(const uint8_t* x, const void* entries, DType type, void
 namespace portable {
 void rescale(const Rescale&, const void* a, const void* b, void* out);
 void table(const uint8_t* x, const void* entries, DType type, void* out, int64_t n);
-}
+}  // namespace portable
 namespace avx2 {
 void rescale(const Rescale&, const void* a, const void* b, void* out);
 void table(const uint8_t* x, const void* entries, DType type, void* out, int64_t n);
-}
+}  // namespace avx2
 namespace avx512vnni {
 void rescale(const Rescale&, const void* a, const void* b, void* out);
 }

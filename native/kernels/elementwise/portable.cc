@@ -1,6 +1,5 @@
-#include "elementwise.h"
-
 #include "../scalar.h"
+#include "elementwise.h"
 
 namespace intformer::portable {
 namespace {

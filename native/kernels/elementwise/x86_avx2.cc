@@ -1,5 +1,3 @@
-#include "../x86/vector256.h"
-#include "../x86/rescale.h"
 #include "x86_rescale.h"
 
 namespace intformer::avx2 {
@@ -8,8 +6,8 @@ namespace {
 // One of `a` and `b` for each byte, by bit 7 of `bits`.
 inline V either(V a, V b, V bits) { return _mm256_blendv_epi8(a, b, bits); }
 
-// Sixteen tables of sixteen bytes: the low half of an index shuffles each, the bits of the upper half
-// choose among the results two by two.
+// Sixteen tables of sixteen bytes: the low half of an index shuffles each, the bits of the upper
+// half choose among the results two by two.
 inline V look_up(const __m128i* tables, V index) {
   const V nibble = _mm256_and_si256(index, _mm256_set1_epi8(15));
   const V bits[4] = {_mm256_slli_epi16(index, 3), _mm256_slli_epi16(index, 2),

@@ -1,5 +1,3 @@
-#include "../x86/vector512.h"
-#include "../x86/rescale.h"
 #include "x86_rescale.h"
 
 namespace intformer::avx512vnni {

@@ -1,6 +1,7 @@
-// Scale change of one row, for any vector width. Include after a vector header and x86/rescale.h.
+// Scale change of one row, for any vector width.
 #pragma once
 
+#include "../x86/rescale.h"
 #include "elementwise.h"
 
 namespace intformer {

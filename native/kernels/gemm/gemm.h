@@ -13,7 +13,8 @@ enum class Finish : int64_t {
   residual,    // (acc*multiplier + b*residual_multiplier + offset) >> shift, b int16
 };
 
-// Epilogue of one product. `offset` holds the bias already: (acc + bias)*m + o = acc*m + (bias*m + o).
+// Epilogue of one product. `offset` holds the bias already: (acc + bias)*m + o = acc*m + (bias*m +
+// o).
 struct Epilogue {
   Finish finish;
   DType out_type;
@@ -58,10 +59,10 @@ using GemmFn = void (*)(const Gemm&, Range rows, Range columns, std::byte* scrat
 // Bytes of scratch per thread for blocks of `rows` rows of `depth` values.
 using GemmScratchFn = int64_t (*)(int64_t rows, int64_t depth);
 
-#define INTFORMER_DECLARE_GEMM(level)                                           \
-  namespace level {                                                             \
-  void gemm(const Gemm&, Range rows, Range columns, std::byte* scratch);        \
-  int64_t gemm_scratch_bytes(int64_t rows, int64_t depth);                      \
+#define INTFORMER_DECLARE_GEMM(level)                                    \
+  namespace level {                                                      \
+  void gemm(const Gemm&, Range rows, Range columns, std::byte* scratch); \
+  int64_t gemm_scratch_bytes(int64_t rows, int64_t depth);               \
   }
 INTFORMER_DECLARE_GEMM(portable)
 INTFORMER_DECLARE_GEMM(avx2)

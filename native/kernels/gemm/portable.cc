@@ -56,9 +56,11 @@ void gemm(const Gemm& g, Range rows, Range columns, std::byte*) {
     for (int64_t c = columns.begin; c < columns.end; c += kColumns) {
       const int64_t width = columns.end - c < kColumns ? columns.end - c : kColumns;
       if (g.a_type == DType::u8) {
-        accumulate(static_cast<const uint8_t*>(g.a) + row * g.a_stride, b + c, g.k, g.n, width, sums);
+        accumulate(static_cast<const uint8_t*>(g.a) + row * g.a_stride, b + c, g.k, g.n, width,
+                   sums);
       } else {
-        accumulate(static_cast<const int16_t*>(g.a) + row * g.a_stride, b + c, g.k, g.n, width, sums);
+        accumulate(static_cast<const int16_t*>(g.a) + row * g.a_stride, b + c, g.k, g.n, width,
+                   sums);
       }
       for (int64_t j = 0; j < width; ++j) finish(g.epilogue, row, c + j, sums[j]);
     }

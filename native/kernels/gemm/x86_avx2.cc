@@ -1,8 +1,3 @@
-#include <utility>
-
-#include "../x86/vector256.h"
-#include "../x86/rescale.h"
-#include "../x86/tile.h"
 #include "x86_gemm.h"
 
 namespace intformer::avx2 {
@@ -11,11 +6,16 @@ int64_t gemm_scratch_bytes(int64_t rows, int64_t depth) { return scratch_bytes(r
 
 void gemm(const Gemm& g, Range rows, Range columns, std::byte* scratch) {
   switch (g.form) {
-    case Form::pairs2: return product_block<DotPairs<1>, 4, 2, 4>(g, rows, columns, scratch);
-    case Form::pairs4: return product_block<DotPairs<2>, 4, 2, 4>(g, rows, columns, scratch);
-    case Form::pairs8: return product_block<DotPairs<4>, 8, 1, 4>(g, rows, columns, scratch);
-    case Form::sign: return product_block<DotSign, 4, 2, 4>(g, rows, columns, scratch);
-    default: return product_block<DotWide, 4, 2, 2>(g, rows, columns, scratch);
+    case Form::pairs2:
+      return product_block<DotPairs<1>, 4, 2, 4>(g, rows, columns, scratch);
+    case Form::pairs4:
+      return product_block<DotPairs<2>, 4, 2, 4>(g, rows, columns, scratch);
+    case Form::pairs8:
+      return product_block<DotPairs<4>, 8, 1, 4>(g, rows, columns, scratch);
+    case Form::sign:
+      return product_block<DotSign, 4, 2, 4>(g, rows, columns, scratch);
+    default:
+      return product_block<DotWide, 4, 2, 2>(g, rows, columns, scratch);
   }
 }
 

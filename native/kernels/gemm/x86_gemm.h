@@ -1,7 +1,8 @@
 // The product of one block and its epilogue, for any vector width and any form.
-// Include after a vector header and x86/rescale.h, x86/tile.h.
 #pragma once
 
+#include "../x86/rescale.h"
+#include "../x86/tile.h"
 #include "gemm.h"
 
 namespace intformer {
@@ -64,10 +65,11 @@ const int16_t* residual_row(const Epilogue& e, const Block& t, int row) {
   return e.residual + (t.row + row) % e.residual_rows * e.residual_stride + t.column;
 }
 
-// Scales the columns from `c` on in steps of kCount vectors, as long as whole steps are left (kCount
-// > 1) or to the end (kCount == 1), and returns where it stopped.
+// Scales the columns from `c` on in steps of kCount vectors, as long as whole steps are left
+// (kCount > 1) or to the end (kCount == 1), and returns where it stopped.
 template <DType kType, bool kResidual, int kCount>
-int64_t rescale_columns(const Epilogue& e, const Block& t, void* out, int64_t out_stride, int64_t c) {
+int64_t rescale_columns(const Epilogue& e, const Block& t, void* out, int64_t out_stride,
+                        int64_t c) {
   constexpr int64_t kStep = kCount * kLanes;
   for (; kCount == 1 ? c < t.columns : c + kStep <= t.columns; c += kStep) {
     const Rescaling<kCount, kResidual> rescaling(e, t.column + c);
@@ -122,10 +124,14 @@ void finish(const Epilogue& e, const Block& t, uint8_t* levels) {
   void* out = static_cast<std::byte*>(e.out) + start;
   if (e.table) return finish_table(e, t, out, levels);
   switch (type) {
-    case DType::u8: return finish_as<DType::u8>(e, t, out);
-    case DType::i8: return finish_as<DType::i8>(e, t, out);
-    case DType::i16: return finish_as<DType::i16>(e, t, out);
-    default: return finish_as<DType::i32>(e, t, out);
+    case DType::u8:
+      return finish_as<DType::u8>(e, t, out);
+    case DType::i8:
+      return finish_as<DType::i8>(e, t, out);
+    case DType::i16:
+      return finish_as<DType::i16>(e, t, out);
+    default:
+      return finish_as<DType::i32>(e, t, out);
   }
 }
 
@@ -170,7 +176,8 @@ Rows prepare_rows(const Gemm& g, Range rows, int64_t padded, std::byte* to) {
     } else if (simple) {
       pad_row(bytes + start, g.k, padded, reinterpret_cast<uint8_t*>(to));
     } else if (g.a_type == DType::i16) {
-      widen_row(static_cast<const int16_t*>(g.a) + start, g.k, padded, reinterpret_cast<int16_t*>(to));
+      widen_row(static_cast<const int16_t*>(g.a) + start, g.k, padded,
+                reinterpret_cast<int16_t*>(to));
     } else {
       widen_row(bytes + start, g.k, padded, reinterpret_cast<int16_t*>(to));
     }

@@ -1,4 +1,5 @@
-// Operators that move data or reduce it in simple ways; the compiler's vectorisation serves them well.
+// Operators that move data or reduce it in simple ways; the compiler's vectorisation serves them
+// well.
 #pragma once
 
 #include "../common.h"
@@ -23,7 +24,8 @@ struct Patches {
   const uint8_t* x;
   const uint8_t* pad;
   uint8_t* out;
-  int64_t height, width, channels, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, out_h, out_w;
+  int64_t height, width, channels, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, out_h,
+      out_w;
 };
 
 // Window rows: `rows` counts over batch and out_h.

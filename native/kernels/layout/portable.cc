@@ -1,8 +1,7 @@
-#include "layout.h"
-
 #include <cstring>
 
 #include "../scalar.h"
+#include "layout.h"
 
 namespace intformer {
 namespace {
@@ -21,10 +20,14 @@ void copy_line(const Copy& c, int axis, const std::byte* in, std::byte* out) {
     return;
   }
   switch (c.item) {
-    case 1: return copy_items<uint8_t>(in, out, n, from, to);
-    case 2: return copy_items<uint16_t>(in, out, n, from, to);
-    case 4: return copy_items<uint32_t>(in, out, n, from, to);
-    default: return copy_items<uint64_t>(in, out, n, from, to);
+    case 1:
+      return copy_items<uint8_t>(in, out, n, from, to);
+    case 2:
+      return copy_items<uint16_t>(in, out, n, from, to);
+    case 4:
+      return copy_items<uint32_t>(in, out, n, from, to);
+    default:
+      return copy_items<uint64_t>(in, out, n, from, to);
   }
 }
 
@@ -117,10 +120,17 @@ void embedding(const Embedding& e, Range tokens) {
 void sum(const Reduce& r, Range outer) {
   for (int64_t o = outer.begin; o < outer.end; ++o) {
     switch (r.in_type) {
-      case DType::u8: sum_line<uint8_t>(r, o); break;
-      case DType::i8: sum_line<int8_t>(r, o); break;
-      case DType::i16: sum_line<int16_t>(r, o); break;
-      default: sum_line<int32_t>(r, o);
+      case DType::u8:
+        sum_line<uint8_t>(r, o);
+        break;
+      case DType::i8:
+        sum_line<int8_t>(r, o);
+        break;
+      case DType::i16:
+        sum_line<int16_t>(r, o);
+        break;
+      default:
+        sum_line<int32_t>(r, o);
     }
   }
 }

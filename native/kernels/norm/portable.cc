@@ -1,5 +1,4 @@
 #include "norm.h"
-
 #include "row.h"
 
 namespace intformer::portable {

@@ -17,8 +17,8 @@ static inline uint64_t energy_of(const Norm& n, const RowState& row) {
   return static_cast<uint64_t>(row.squares * n.channels - mean + n.eps);
 }
 
-// The reciprocal roots of kCount rows. Their square roots, bit by bit as in arith.integer_sqrt, go side by
-// side: one alone would wait for each bit.
+// The reciprocal roots of kCount rows. Their square roots, bit by bit as in arith.integer_sqrt, go
+// side by side: one alone would wait for each bit.
 template <int kCount>
 static inline void invert_roots(const Norm& n, RowState* rows) {
   uint64_t energies[kCount], roots[kCount] = {};

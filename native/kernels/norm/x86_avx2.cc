@@ -1,5 +1,3 @@
-#include "../x86/vector256.h"
-#include "../x86/rescale.h"
 #include "x86_norm.h"
 
 namespace intformer::avx2 {

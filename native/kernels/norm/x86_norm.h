@@ -1,6 +1,7 @@
-// Normalisation of rows, for any vector width. Include after a vector header and x86/rescale.h.
+// Normalisation of rows, for any vector width.
 #pragma once
 
+#include "../x86/rescale.h"
 #include "norm.h"
 #include "row.h"
 

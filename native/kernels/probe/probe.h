@@ -6,8 +6,8 @@
 
 namespace intformer {
 
-// Runs `rounds` rounds of the inner step of `form` and returns the multiply-accumulates done; 0 where
-// the level does not have the form.
+// Runs `rounds` rounds of the inner step of `form` and returns the multiply-accumulates done; 0
+// where the level does not have the form.
 using ProbeFn = int64_t (*)(Form form, int64_t rounds);
 
 namespace portable {

@@ -1,4 +1,3 @@
-#include "../x86/vector256.h"
 #include "x86_probe.h"
 
 namespace intformer::avx2 {
@@ -43,12 +42,18 @@ struct Wide {
 
 int64_t probe(Form form, int64_t rounds) {
   switch (form) {
-    case Form::pairs2: return run_probe<8>(rounds, 32, Pairs<1>{});
-    case Form::pairs4: return run_probe<8>(rounds, 64, Pairs<2>{});
-    case Form::pairs8: return run_probe<8>(rounds, 128, Pairs<4>{});
-    case Form::sign: return run_probe<8>(rounds, 32, Sign{});
-    case Form::wide: return run_probe<8>(rounds, 16, Wide{});
-    default: return 0;
+    case Form::pairs2:
+      return run_probe<8>(rounds, 32, Pairs<1>{});
+    case Form::pairs4:
+      return run_probe<8>(rounds, 64, Pairs<2>{});
+    case Form::pairs8:
+      return run_probe<8>(rounds, 128, Pairs<4>{});
+    case Form::sign:
+      return run_probe<8>(rounds, 32, Sign{});
+    case Form::wide:
+      return run_probe<8>(rounds, 16, Wide{});
+    default:
+      return 0;
   }
 }
 

@@ -1,4 +1,3 @@
-#include "../x86/vector512.h"
 #include "x86_probe.h"
 
 namespace intformer::avx512vnni {

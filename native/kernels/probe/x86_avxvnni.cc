@@ -1,4 +1,3 @@
-#include "../x86/vector256.h"
 #include "x86_probe.h"
 
 namespace intformer::avxvnni {
@@ -6,10 +5,12 @@ namespace intformer::avxvnni {
 int64_t probe(Form form, int64_t rounds) {
   using V = Isa::V;
   if (form == Form::vnni) {
-    return run_probe<12>(rounds, 32, [](V s, V a, V b) { return _mm256_dpbusd_avx_epi32(s, a, b); });
+    return run_probe<12>(rounds, 32,
+                         [](V s, V a, V b) { return _mm256_dpbusd_avx_epi32(s, a, b); });
   }
   if (form == Form::wide) {
-    return run_probe<12>(rounds, 16, [](V s, V a, V b) { return _mm256_dpwssd_avx_epi32(s, a, b); });
+    return run_probe<12>(rounds, 16,
+                         [](V s, V a, V b) { return _mm256_dpwssd_avx_epi32(s, a, b); });
   }
   return 0;
 }

@@ -1,6 +1,6 @@
-// Include after a vector header.
 #pragma once
 
+#include "../x86/vector.h"
 #include "probe.h"
 
 namespace intformer {

@@ -1,8 +1,8 @@
 // Scale changes of whole vectors, and stores of any element type.
-// Include after vector256.h or vector512.h.
 #pragma once
 
 #include "../scalar.h"
+#include "vector.h"
 
 namespace intformer {
 namespace {
@@ -41,26 +41,32 @@ inline Wide plus(const Wide& a, const Wide& b) {
   return {Isa::add64(a.even, b.even), Isa::add64(a.odd, b.odd)};
 }
 
-inline V merged(const Wide& x, const Isa::Shift& shift) {
-  return Isa::merge(x.even, x.odd, shift);
-}
+inline V merged(const Wide& x, const Isa::Shift& shift) { return Isa::merge(x.even, x.odd, shift); }
 
 inline V load_as(DType type, const void* data, int64_t i) {
   switch (type) {
-    case DType::u8: return Isa::load_u8(static_cast<const uint8_t*>(data) + i);
-    case DType::i8: return Isa::load_i8(static_cast<const int8_t*>(data) + i);
-    case DType::i16: return Isa::load_i16(static_cast<const int16_t*>(data) + i);
-    default: return Isa::load(static_cast<const int32_t*>(data) + i);
+    case DType::u8:
+      return Isa::load_u8(static_cast<const uint8_t*>(data) + i);
+    case DType::i8:
+      return Isa::load_i8(static_cast<const int8_t*>(data) + i);
+    case DType::i16:
+      return Isa::load_i16(static_cast<const int16_t*>(data) + i);
+    default:
+      return Isa::load(static_cast<const int32_t*>(data) + i);
   }
 }
 
 // Clips to the range of `type` and stores a whole vector.
 inline void store_as(DType type, void* data, int64_t i, V x) {
   switch (type) {
-    case DType::u8: return Isa::store_u8(static_cast<uint8_t*>(data) + i, x);
-    case DType::i8: return Isa::store_i8(static_cast<int8_t*>(data) + i, x);
-    case DType::i16: return Isa::store_i16(static_cast<int16_t*>(data) + i, x);
-    default: return Isa::store(static_cast<int32_t*>(data) + i, x);
+    case DType::u8:
+      return Isa::store_u8(static_cast<uint8_t*>(data) + i, x);
+    case DType::i8:
+      return Isa::store_i8(static_cast<int8_t*>(data) + i, x);
+    case DType::i16:
+      return Isa::store_i16(static_cast<int16_t*>(data) + i, x);
+    default:
+      return Isa::store(static_cast<int32_t*>(data) + i, x);
   }
 }
 
@@ -69,9 +75,12 @@ constexpr int kMany = Isa::kMany;
 // Clips kMany vectors to the range of `type` and stores them.
 inline void store_many(DType type, void* data, int64_t i, const V (&x)[kMany]) {
   switch (type) {
-    case DType::u8: return Isa::store_many_u8(static_cast<uint8_t*>(data) + i, x);
-    case DType::i8: return Isa::store_many_i8(static_cast<int8_t*>(data) + i, x);
-    case DType::i16: return Isa::store_many_i16(static_cast<int16_t*>(data) + i, x);
+    case DType::u8:
+      return Isa::store_many_u8(static_cast<uint8_t*>(data) + i, x);
+    case DType::i8:
+      return Isa::store_many_i8(static_cast<int8_t*>(data) + i, x);
+    case DType::i16:
+      return Isa::store_many_i16(static_cast<int16_t*>(data) + i, x);
     default:
       for (int v = 0; v < kMany; ++v) store_as(type, data, i + v * kLanes, x[v]);
   }

@@ -1,12 +1,14 @@
 // Register-blocked products: a few rows of A times a few vectors of columns of B, in int32.
-// Include after vector256.h or vector512.h.
 //
-// A is read four bytes at a time (four 8-bit or two 16-bit values along K) and broadcast. B is packed
-// as [columns / lanes][K / group][lanes][group], so that one vector holds the matching values of
-// `lanes` columns.
+// A is read four bytes at a time (four 8-bit or two 16-bit values along K) and broadcast. B is
+// packed as [columns / lanes][K / group][lanes][group], so that one vector holds the matching
+// values of `lanes` columns.
 #pragma once
 
+#include <utility>
+
 #include "../scalar.h"
+#include "vector.h"
 
 namespace intformer {
 namespace {
@@ -51,8 +53,8 @@ struct DotWide {
 };
 
 #if !defined(__AVX512F__)
-// `Steps` u8 x s8 pair sums are added in int16 before they are widened; the plan has proved from the
-// weights that 255 times the largest sum of magnitudes fits.
+// `Steps` u8 x s8 pair sums are added in int16 before they are widened; the plan has proved from
+// the weights that 255 times the largest sum of magnitudes fits.
 template <int Steps>
 struct DotPairs {
   static constexpr int kSteps = Steps;
@@ -108,7 +110,8 @@ inline __attribute__((always_inline)) void tile_pairs(Isa::V (&sums)[Rows][Vecto
         parts[v] = i == 0 ? pair : Dot::add16(parts[v], pair);
       }
     }
-    INTFORMER_UNROLL for (int v = 0; v < Vectors; ++v) sums[r][v] = Dot::widen(sums[r][v], parts[v]);
+    INTFORMER_UNROLL for (int v = 0; v < Vectors; ++v) sums[r][v] =
+        Dot::widen(sums[r][v], parts[v]);
     // Reading B again for each row is cheaper than keeping more of it than there are registers.
     if constexpr (Dot::kSteps * Vectors > 4) asm volatile("" : : : "memory");
   }

@@ -1,4 +1,5 @@
-// 256-bit integer vectors. Included by files of one instruction set each, hence all names are local.
+// 256-bit integer vectors. Each including file has another instruction set, hence all names are
+// local. local.
 #pragma once
 
 #include <immintrin.h>
