@@ -5,36 +5,31 @@ namespace {
 
 using V = Isa::V;
 
-inline V opaque(V x) {
-  asm volatile("" : "+x"(x));
-  return x;
-}
-
-inline V widened(V sum, V pairs, V ones) {
-  return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones));
+inline V widened(V sum, V pairs) {
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
 template <int kSteps>
 struct Pairs {
-  V operator()(V sum, V a, V b) const {
-    V total = _mm256_maddubs_epi16(a, opaque(b));
+  V operator()(V sum, V a, const std::byte* b) const {
+    V total = _mm256_maddubs_epi16(a, Isa::load(b));
 #pragma GCC unroll 4
     for (int i = 1; i < kSteps; ++i) {
-      total = _mm256_add_epi16(total, _mm256_maddubs_epi16(a, opaque(b)));
+      total = _mm256_add_epi16(total, _mm256_maddubs_epi16(a, Isa::load(b + 32 * i)));
     }
-    return widened(sum, total, b);
+    return widened(sum, total);
   }
 };
 
 struct Sign {
-  V operator()(V sum, V a, V b) const {
-    return widened(sum, _mm256_maddubs_epi16(a, _mm256_sign_epi8(opaque(b), a)), b);
+  V operator()(V sum, V a, const std::byte* b) const {
+    return widened(sum, _mm256_maddubs_epi16(a, _mm256_sign_epi8(Isa::load(b), a)));
   }
 };
 
 struct Wide {
-  V operator()(V sum, V a, V b) const {
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(a, opaque(b)));
+  V operator()(V sum, V a, const std::byte* b) const {
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(a, Isa::load(b)));
   }
 };
 
