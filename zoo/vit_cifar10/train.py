@@ -43,8 +43,8 @@ HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
 HELD_OUT = 2000
 PAD = 4
-# (share of the epochs after which the stage ends, share of the image tokens that is kept)
-TOKEN_STAGES = ((0.28, 0.25), (0.78, 0.5), (1.0, 1.0))
+# (progress of the training at which the stage ends, share of the image tokens that is kept)
+TOKEN_STAGES = ((0.28, 0.25), (0.82, 0.5), (1.0, 1.0))
 CUTMIX_UNTIL = 0.85
 CSV_FIELDS = ("epoch", "seconds", "lr", "tokens", "loss", "held_out_raw", "held_out_ema")
 
@@ -156,7 +156,7 @@ class TokenDropper(nn.Module):
         self.keep = vit.config.num_patches
 
     def forward(self, images: Tensor) -> Tensor:
-        """Classify ``images`` (B, 3, H, W) from ``self.keep`` random tokens; logits (B, classes)."""
+        """Classify ``images`` (B, 3, H, W) from ``self.keep`` random tokens: (B, classes)."""
         x = self.vit.embed(images)
         patches = self.vit.config.num_patches
         if self.keep < patches:
@@ -213,11 +213,10 @@ def build_optimizers(model: nn.Module, args: argparse.Namespace) -> list[torch.o
     return [muon, torch.optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.99))]
 
 
-def lr_factor(step: int, total: int, warmup: float = 0.06) -> float:
-    """Linear warm-up, then half a cosine down to zero."""
-    progress = min(step / total, 1.0)
+def lr_factor(progress: float, warmup: float = 0.06) -> float:
+    """Linear warm-up, then half a cosine down to zero, for ``progress`` in 0..1."""
     if progress < warmup:
-        return (step + 1) / (warmup * total + 1)
+        return max(progress / warmup, 0.01)
     return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
 
 
@@ -235,7 +234,9 @@ def accuracy(model: nn.Module, split: Split, normalise: Normaliser, batch: int =
     was_training = model.training
     model.eval()
     hits = 0
-    for images, labels in zip(split.images.split(batch), split.labels.split(batch), strict=True):
+    for images, labels in zip(
+        torch.split(split.images, batch), torch.split(split.labels, batch), strict=True
+    ):
         hits += int((model(normalise(images)).argmax(1) == labels).sum())
     model.train(was_training)
     return 100 * hits / len(split)
@@ -276,29 +277,29 @@ class Trainer:
                     module.forward = MethodType(batched_attention, module)  # type: ignore[method-assign]
         self.ema = Ema(self.vit, args.ema_decay).to(acc.device)
         self.steps = len(self.train) // args.batch
-        total = self.steps * args.epochs
+        self.progress = 0.0
         optimizers = build_optimizers(wrapped, args)
         self.model = acc.prepare(wrapped)
         self.optimizers = [acc.prepare(o) for o in optimizers]
         self.schedulers = [
-            acc.prepare(LambdaLR(o, lambda step: lr_factor(step, total))) for o in optimizers
+            acc.prepare(LambdaLR(o, lambda _: lr_factor(self.progress))) for o in optimizers
         ]
         acc.register_for_checkpointing(self.ema)
         self.work: Path = args.work
         self.work.mkdir(parents=True, exist_ok=True)
 
-    def batch(self, index: Tensor, progress: float) -> tuple[Tensor, Tensor]:
+    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Augmented images (B, 3, H, W) and soft targets (B, classes) for ``index`` (B,)."""
         crops = random_crops(self.train.images, index, self.config.image_size)
         images = cutout(self.normalise(crops), self.args.cutout)
         targets = F.one_hot(self.train.labels[index], len(self.config.classes)).float()
-        if progress < CUTMIX_UNTIL and torch.rand(()).item() < self.args.cutmix:
+        if self.progress < CUTMIX_UNTIL and torch.rand(()).item() < self.args.cutmix:
             images, targets = cutmix(images, targets)
         return images, targets
 
-    def step(self, index: Tensor, progress: float) -> Tensor:
+    def step(self, index: Tensor) -> Tensor:
         """One optimisation step; returns the detached loss."""
-        images, targets = self.batch(index, progress)
+        images, targets = self.batch(index)
         loss = F.cross_entropy(self.model(images), targets, label_smoothing=self.args.smoothing)
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -309,37 +310,57 @@ class Trainer:
         self.ema.update(self.vit)
         return loss.detach()
 
+    def _advance(self, done: float) -> None:
+        """Set the progress of the training, 0..1, when ``done`` epochs (with fraction) are done.
+
+        With ``--minutes`` the clock counts instead, so that a run on a shared machine ends in time
+        with a learning rate of zero however slow it gets.
+        """
+        progress = done / self.args.epochs
+        if self.args.minutes:
+            spent = (time.monotonic() - self.started) / (60 * self.args.minutes)
+            progress = self.first_progress + (1 - self.first_progress) * spent
+        self.progress = min(progress, 1.0)
+        wrapped = self.accelerator.unwrap_model(self.model)
+        wrapped.keep = kept_tokens(self.progress, self.config.num_patches)
+
     def epoch(self, number: int, bar: Progress) -> float:
         """Train for one epoch (``number`` counts from 0); returns the mean loss."""
         self.model.train()
         order = torch.randperm(len(self.train), device=self.accelerator.device)
-        task = bar.add_task(f"epoch {number + 1}/{self.args.epochs}", total=self.steps)
+        task = bar.add_task(f"epoch {number + 1}", total=self.steps)
         losses = torch.zeros((), device=self.accelerator.device)
-        for i in range(self.steps):
-            progress = (number + i / self.steps) / self.args.epochs
-            losses += self.step(order[i * self.args.batch : (i + 1) * self.args.batch], progress)
+        count = 0
+        for index in torch.split(order[: self.steps * self.args.batch], self.args.batch):
+            self._advance(number + count / self.steps)
+            if self.progress >= 1:
+                break
+            losses += self.step(index)
+            count += 1
             bar.advance(task)
         bar.remove_task(task)
-        return float(losses) / self.steps
+        return float(losses) / max(count, 1)
 
     def run(self) -> None:
         """Train from the start, or from the last complete epoch with ``--resume``."""
-        first = self._resume() if self.args.resume else 0
+        number = self._resume() if self.args.resume else 0
+        self.started = time.monotonic()
+        self.first_progress = number / self.args.epochs
+        self._advance(number)
         columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console) as bar:
-            for number in range(first, self.args.epochs):
+            while self.progress < 1:
                 start = time.perf_counter()
-                progress = number / self.args.epochs
-                wrapped = self.accelerator.unwrap_model(self.model)
-                wrapped.keep = kept_tokens(progress, self.config.num_patches)
                 lr = self.optimizers[0].param_groups[0]["lr"]
                 loss = self.epoch(number, bar)
-                seconds = time.perf_counter() - start
-                self._finish_epoch(number, seconds, lr, wrapped.keep, loss)
+                self._finish_epoch(number, time.perf_counter() - start, lr, loss)
+                number += 1
+                self._advance(number)
         self._export()
 
-    def _finish_epoch(self, number: int, seconds: float, lr: float, keep: int, loss: float) -> None:
+    def _finish_epoch(self, number: int, seconds: float, lr: float, loss: float) -> None:
         """Score the held-out images, log a line and save the state."""
+        keep = self.accelerator.unwrap_model(self.model).keep
         values = (number + 1, round(seconds, 1), round(lr, 7), keep, round(loss, 4))
         row = dict(zip(CSV_FIELDS, (*values, *self._held_out_scores()), strict=True))
         path = self.work / "log.csv"
@@ -409,6 +430,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--out", type=Path, default=HERE, help="folder of model.safetensors and config.json")
     add("--work", type=Path, default=HERE / "work", help="folder for checkpoints and the log")
     add("--epochs", type=int, default=29)
+    add("--minutes", type=float, default=0, help="fit what is left of the schedule to this time")
     add("--batch", type=int, default=256)
     add("--lr", type=float, default=2e-3)
     add("--weight-decay", type=float, default=0.1)
