@@ -10,17 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from intformer.ir.float_ops import UNARY
 from intformer.ir.graph import Graph, Node
-from intformer.quantize.algorithms.clipping import Function, choose_affine
 from intformer.quantize.algorithms.gptq import round_weights
 from intformer.quantize.equalize import Equalizer
 from intformer.quantize.float_run import FloatRunner
 from intformer.quantize.groups import needed_forms, share_scales
 from intformer.quantize.lowering.context import Pixels
-from intformer.quantize.lowering.unary import apply
 from intformer.quantize.observers import ChannelRange, Covariance, Histogram
-from intformer.quantize.params import Affine, Decisions, IntegerWeight
+from intformer.quantize.params import Decisions, IntegerWeight
+from intformer.quantize.ranges import Ranges
 from intformer.quantize.recipe import Recipe
 
 Batch = dict[str, Tensor]
@@ -55,7 +53,9 @@ class Calibration:
         self.extremes = {self.roots[v]: Histogram() for v, f in forms.items() if "wide" in f}
         self.covariances = self._wanted_covariances()
         self._observe("calibrating", self._update)
-        decisions = Decisions(streams=self._decide_streams(), activations=self._decide_narrow())
+        decisions = Ranges(
+            self.graph, self.recipe, self.roots, self.histograms, self.extremes, self.progress
+        ).choose()
         self._decide_weights(decisions)
         return self.graph, decisions
 
@@ -112,35 +112,6 @@ class Calibration:
         readers = self.consumers[node.inputs[0]]
         return next(n for n in readers if n.op == node.op and _statistics_key(n) == key)
 
-    def _decide_streams(self) -> dict[str, Affine]:
-        """Symmetric wide scales; outputs always have 16 bits."""
-        outputs = {self.roots[value] for value in self.graph.outputs.values()}
-        chosen = {}
-        for root, seen in self.extremes.items():
-            bits = 16 if root in outputs else self.recipe.residual_bits
-            largest = max(abs(seen.low), abs(seen.high), 1e-9) * self.recipe.residual_margin
-            chosen[root] = Affine(largest / (2 ** (bits - 1) - 1), 0, f"int{bits}")
-        return chosen
-
-    def _decide_narrow(self) -> dict[str, Affine]:
-        chosen = {}
-        for index, (root, histogram) in enumerate(self.histograms.items()):
-            self.progress("choosing ranges", index + 1, len(self.histograms))
-            readers = self._readers(root)
-            names = [node.name for node in readers] or [root]
-            bits = max(self.recipe.for_layer(name, "activation_bits") for name in names)
-            observer = self.recipe.for_layer(names[0], "observer")
-            chosen[root] = choose_affine(
-                histogram, min(bits, 8), observer, self.recipe.percentile, _function(readers)
-            )
-        return chosen
-
-    def _readers(self, root: str) -> list[Node]:
-        """The nodes that compute with a value of this group (not those that only move it)."""
-        group = {value for value, r in self.roots.items() if r == root}
-        readers = [node for value in sorted(group) for node in self.consumers.get(value, [])]
-        return [node for node in readers if node.output not in group]
-
     def _decide_weights(self, decisions: Decisions) -> None:
         layers = [node for node in self.graph if node.op in ("linear", "conv2d")]
         for index, node in enumerate(layers):
@@ -151,7 +122,8 @@ class Calibration:
     def _integer_weight(self, node: Node, decisions: Decisions) -> IntegerWeight:
         weight = unfolded_weight(self.graph, node, self.pixels)
         bias = layer_bias(self.graph, node, self.pixels)
-        affine = decisions.activations.get(self.roots[node.inputs[0]])
+        root = self.roots[node.inputs[0]]
+        affine = decisions.activations.get(root) or decisions.streams.get(root)
         input_scale = affine.scale if affine else 1.0
         return round_weights(
             weight,
@@ -162,13 +134,6 @@ class Calibration:
             correct_bias=self.recipe.bias_correction,
             smallest_scale=float(bias.abs().max()) / (LARGEST_BIAS * input_scale),
         )
-
-
-def _function(readers: list[Node]) -> Function | None:
-    """The element-wise function that alone reads a value, if there is one."""
-    if len(readers) == 1 and readers[0].op in UNARY:
-        return lambda x: apply(readers[0], x)
-    return None
 
 
 def _statistics_key(node: Node) -> str:

@@ -61,8 +61,11 @@ class Decisions:
         activations: float value -> its 8-bit form (input of linears, attention and tables).
         streams: float value -> its wide form (residual stream, normalisation inputs, outputs).
         weights: output value of a linear or conv2d -> its integer weights.
+        splits: result of an activation function -> largest input; the function is evaluated in two
+            parts there (see ``lowering.unary``).
     """
 
     activations: dict[str, Affine] = field(default_factory=dict)
     streams: dict[str, Affine] = field(default_factory=dict)
     weights: dict[str, IntegerWeight] = field(default_factory=dict)
+    splits: dict[str, float] = field(default_factory=dict)

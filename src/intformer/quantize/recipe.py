@@ -46,6 +46,8 @@ class Recipe:
             outputs, keys, values).
         smoothing: share of a channel's range that moves from activations into weights, 0 to 1.
         residual_margin: head room of the wide stream over the calibrated maximum.
+        promote_below_db: results of activation functions whose signal-to-noise ratio in 8 bits is
+            below this keep 16 bits; 0 never does.
         overrides: regular expression on layer names -> settings; the last match wins.
     """
 
@@ -60,6 +62,7 @@ class Recipe:
     equalize: bool = True
     smoothing: float = 1.0
     residual_margin: float = 1.25
+    promote_below_db: float = 25.0
     overrides: dict[str, Override] = field(default_factory=dict)
 
     def for_layer(self, name: str, setting: str) -> Any:
@@ -90,6 +93,7 @@ RECIPES = {
         bias_correction=False,
         equalize=False,
         residual_margin=1.0,
+        promote_below_db=0.0,
     ),
 }
 """Recipes by name. ``naive`` is what a straightforward 8-bit quantizer does, for comparison."""

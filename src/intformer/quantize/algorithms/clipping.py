@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -11,7 +12,7 @@ from intformer.quantize.params import Affine, FloatArray
 
 Function = Callable[[FloatArray], FloatArray]
 
-STEPS = np.concatenate([np.linspace(1.0, 0.6, 17), np.linspace(0.55, 0.2, 8)])
+STEPS = np.concatenate([np.linspace(1.0, 0.6, 17), np.geomspace(0.55, 0.04, 16)])
 
 
 def affine_for(low: float, high: float, bits: int) -> Affine:
@@ -29,22 +30,35 @@ def choose_affine(
     observer: str,
     percentile: float,
     function: Function | None = None,
+    ceiling: float = math.inf,
 ) -> Affine:
     """Pick the range by the recipe's observer.
 
     ``function`` is what is applied to the quantized value (a GELU, say): the error is then that of
-    the function's result, so no level is spent where it is flat.
+    the function's result, so no level is spent where it is flat. Values above ``ceiling`` are
+    somebody else's business: the range ends there.
     """
     if observer == "minmax":
-        return affine_for(histogram.low, histogram.high, bits)
+        return affine_for(histogram.low, min(histogram.high, ceiling), bits)
     if observer == "percentile":
-        return affine_for(*histogram.percentile(percentile), bits)
-    return _least_error(histogram, bits, function or (lambda x: x))
+        low, high = histogram.percentile(percentile)
+        return affine_for(low, min(high, ceiling), bits)
+    return _least_error(histogram, bits, function or (lambda x: x), ceiling)
 
 
-def _least_error(histogram: Histogram, bits: int, function: Function) -> Affine:
+def signal_to_noise(histogram: Histogram, affine: Affine) -> float:
+    """Energy of the values over that of their quantization error, in dB."""
+    points, weights = (tensor.numpy() for tensor in histogram.points())
+    noise = float(weights @ (affine.dequantize(affine.quantize(points)) - points) ** 2)
+    signal = float(weights @ points**2)
+    return math.inf if noise == 0 else 10 * math.log10(max(signal, 1e-300) / noise)
+
+
+def _least_error(histogram: Histogram, bits: int, function: Function, ceiling: float) -> Affine:
     """The clip pair with the least mean squared error, found one side after the other."""
     points, weights = (tensor.numpy() for tensor in histogram.points())
+    below = points <= ceiling
+    points, weights = points[below], weights[below]
     wanted = function(points)
 
     def error(low: float, high: float) -> float:
@@ -52,8 +66,10 @@ def _least_error(histogram: Histogram, bits: int, function: Function) -> Affine:
         rounded = affine.dequantize(affine.quantize(points))
         return float(weights @ (function(rounded) - wanted) ** 2)
 
-    low, high = histogram.low, histogram.high
+    highest = min(histogram.high, ceiling)
+    tops = [highest] if math.isfinite(ceiling) else [highest * step for step in STEPS]
+    low, high = histogram.low, highest
     for _ in range(2):
-        high = min((histogram.high * step for step in STEPS), key=lambda h: error(low, h))
+        high = min(tops, key=lambda h: error(low, h))
         low = min((histogram.low * step for step in STEPS), key=lambda x: error(x, high))
     return affine_for(low, high, bits)

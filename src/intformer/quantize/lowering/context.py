@@ -147,12 +147,15 @@ class Context:
         target: Affine,
         name: str,
         output: str,
+        *,
+        addend: float = 0.0,
     ) -> str:
-        """Emit target.integer = round(scale·(value - zero) / target.scale) + target.zero_point."""
+        """Emit round((scale·(value - zero) + addend) / target.scale) + target.zero_point."""
         ratio = np.atleast_1d(np.asarray(scale, np.float64)) / target.scale
         shift = shift_for(ratio)
+        extra = addend / target.scale - zero * ratio
         multiplier = self.constant(f"{output}.multiplier", multipliers(ratio, shift))
-        offset = self.constant(f"{output}.offset", offsets(target.zero_point, shift, -zero * ratio))
+        offset = self.constant(f"{output}.offset", offsets(target.zero_point, shift, extra))
         return self.emit(
             "requantize", (value, multiplier, offset), name, output, shift=shift, dtype=target.dtype
         )

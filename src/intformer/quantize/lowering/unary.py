@@ -11,20 +11,55 @@ import torch
 from numpy.typing import NDArray
 
 from intformer.ir.graph import Node
+from intformer.quantize.dyadic import multipliers, offsets, shift_for
 from intformer.quantize.groups import Form
 from intformer.quantize.lowering.context import Context
 from intformer.quantize.lowering.linear import accumulate
 from intformer.quantize.params import Affine, FloatArray
+
+LINEAR_ABOVE = {"gelu": 4.0, "silu": 12.0}
+"""Where a function equals its input for all purposes: GELU(4) = 3.9999, SiLU(12) = 11.9999."""
 
 Request = Callable[[Context, str, Form], str]
 
 
 def lower_unary(context: Context, request: Request, node: Node, form: Form, name: str) -> str:
     """A table lookup from the 8-bit form of the input straight to the form asked for."""
+    if node.output in context.decisions.splits:
+        return _lower_split(context, request, node, form, name)
     x = request(context, node.inputs[0], "narrow")
     source, target = context.affine(node.inputs[0], "narrow"), context.affine(node.output, form)
     entries = table_entries(node, source, target)
     return context.emit("table", (x, context.constant(f"{name}.table", entries)), node.name, name)
+
+
+def _lower_split(context: Context, request: Request, node: Node, form: Form, name: str) -> str:
+    """f(x) for inputs far beyond the bend of f, where f(x) = x: f(min(x, bend)) + max(x - bend, 0).
+
+    The table has all its 256 steps below the bend; the excess is a second requantize of the same
+    accumulators, clipped at 0.
+    """
+    source, target = context.affine(node.inputs[0], "narrow"), context.affine(node.output, form)
+    low = request(context, node.inputs[0], "narrow")
+    constant = context.constant(f"{name}.table", table_entries(node, source, target))
+    below = context.emit("table", (low, constant), node.name, f"{name}.below")
+    bend = float(source.dequantize(np.array(source.limits[1])))
+    sums = accumulate(context, request, context.producers[node.inputs[0]])
+    reach = max(context.decisions.splits[node.output] - bend, 1e-6)
+    excess = Affine(reach / 255, 0, "uint8")
+    above = context.requantize(
+        sums.value, sums.scale, 0, excess, node.name, f"{name}.above", addend=-bend
+    )
+    ratio = excess.scale / target.scale
+    shift = shift_for(1.0, ratio)
+    parameters = (
+        context.constant(f"{name}.multiplier_a", multipliers(1.0, shift)),
+        context.constant(f"{name}.multiplier_b", multipliers(ratio, shift)),
+        context.constant(f"{name}.offset", offsets(0, shift)),
+    )
+    return context.emit(
+        "add", (below, above, *parameters), node.name, name, shift=shift, dtype=target.dtype
+    )
 
 
 def table_entries(node: Node, source: Affine, target: Affine) -> NDArray[Any]:

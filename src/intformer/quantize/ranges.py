@@ -1,0 +1,114 @@
+"""Scales of all values, from the histograms that calibration collected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from intformer.ir.float_ops import UNARY
+from intformer.ir.graph import Graph, Node
+from intformer.quantize.algorithms.clipping import Function, choose_affine, signal_to_noise
+from intformer.quantize.lowering.unary import LINEAR_ABOVE, apply
+from intformer.quantize.observers import Histogram
+from intformer.quantize.params import Affine, Decisions
+from intformer.quantize.recipe import Recipe
+
+PROMOTED_LEVELS = 2**13 - 1
+"""Largest magnitude of a 16-bit table result: leaves room for 32-bit sums over 4096 inputs."""
+
+
+@dataclass
+class Ranges:
+    """Chooses scales; ``roots`` says which values share one, the histograms are by root."""
+
+    graph: Graph
+    recipe: Recipe
+    roots: dict[str, str]
+    narrow: dict[str, Histogram]
+    wide: dict[str, Histogram]
+    progress: Callable[[str, int, int], None]
+
+    def __post_init__(self) -> None:
+        self.producers = self.graph.producers()
+        self.consumers = self.graph.consumers()
+
+    def choose(self) -> Decisions:
+        """Narrow and wide scales, values kept at 16 bits and activations evaluated in two parts."""
+        decisions = Decisions(streams={root: self._stream(root) for root in self.wide})
+        for index, root in enumerate(self.narrow):
+            self.progress("choosing ranges", index + 1, len(self.narrow))
+            decisions.activations[root] = self._activation(root, float("inf"))
+        for node in self.graph:
+            if node.op in UNARY:
+                self._widen(node, decisions)
+        return decisions
+
+    def _stream(self, root: str) -> Affine:
+        """Symmetric; outputs of the program always have 16 bits."""
+        outputs = {self.roots[value] for value in self.graph.outputs.values()}
+        bits = 16 if root in outputs else self.recipe.residual_bits
+        return Affine(self._largest(root, self.wide) / (2 ** (bits - 1) - 1), 0, f"int{bits}")
+
+    def _largest(self, root: str, seen: dict[str, Histogram]) -> float:
+        extent = max(abs(seen[root].low), abs(seen[root].high), 1e-9)
+        return extent * self.recipe.residual_margin
+
+    def _activation(self, root: str, ceiling: float) -> Affine:
+        readers = self.readers(root)
+        names = [node.name for node in readers] or [root]
+        bits = max(self.recipe.for_layer(name, "activation_bits") for name in names)
+        return choose_affine(
+            self.narrow[root],
+            min(bits, 8),
+            self.recipe.for_layer(names[0], "observer"),
+            self.recipe.percentile,
+            _function(readers),
+            ceiling,
+        )
+
+    def _widen(self, node: Node, decisions: Decisions) -> None:
+        """Give the result of an activation function 16 bits where 8 would lose too much.
+
+        It happens with massive activations: a few values tens of times larger than the rest. The
+        function is then evaluated in two parts, see ``lowering.unary``.
+        """
+        root, source = self.roots[node.output], self.roots[node.inputs[0]]
+        if root in self.narrow and self._is_too_coarse(root, decisions.activations[root]):
+            del decisions.activations[root]
+            self.wide[root] = self.narrow[root]
+        promoted = root not in decisions.activations and self._only_linear(root)
+        if not promoted:
+            return
+        scale = self._largest(root, self.wide) / PROMOTED_LEVELS
+        decisions.streams[root] = Affine(scale, 0, "int16")
+        bend = LINEAR_ABOVE.get(node.op)
+        if bend is None or self.narrow[source].high <= bend or not self._is_own_linear(source):
+            return
+        decisions.activations[source] = self._activation(source, bend)
+        decisions.splits[node.output] = self.narrow[source].high * self.recipe.residual_margin
+
+    def _is_too_coarse(self, root: str, affine: Affine) -> bool:
+        limit = self.recipe.promote_below_db
+        return self._only_linear(root) and signal_to_noise(self.narrow[root], affine) < limit
+
+    def _only_linear(self, root: str) -> bool:
+        readers = self.readers(root)
+        return bool(readers) and all(node.op == "linear" for node in readers)
+
+    def _is_own_linear(self, value: str) -> bool:
+        producer = self.producers.get(value)
+        alone = len(self.consumers.get(value, [])) == 1
+        return producer is not None and producer.op == "linear" and alone
+
+    def readers(self, root: str) -> list[Node]:
+        """The nodes that compute with a value of this group (not those that only move it)."""
+        group = {value for value, r in self.roots.items() if r == root}
+        readers = [node for value in sorted(group) for node in self.consumers.get(value, [])]
+        return [node for node in readers if node.output not in group]
+
+
+def _function(readers: list[Node]) -> Function | None:
+    """The element-wise function that alone reads a value, if there is one."""
+    if len(readers) == 1 and readers[0].op in UNARY:
+        return lambda x: apply(readers[0], x)
+    return None
