@@ -60,4 +60,7 @@ def exponent_parameters(steps: float, largest: int) -> tuple[int, int, int]:
     shift = 30
     while shift > 1 and limit * round(steps * 2**shift) + 2 ** (shift - 1) >= 2**31:
         shift -= 1
-    return limit, max(round(steps * 2**shift), 1), shift
+    multiplier = max(round(steps * 2**shift), 1)
+    # A multiplier rounded down reaches the end later than the exact number would.
+    end = -(-((EXP_STEPS << shift) - 2 ** (shift - 1)) // multiplier)
+    return min(max(limit, end), largest), multiplier, shift

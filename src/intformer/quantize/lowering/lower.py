@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 
 from intformer.errors import CaptureError
+from intformer.ir.float_ops import UNARY
 from intformer.ir.graph import Graph, TensorType
 from intformer.quantize.groups import Form
 from intformer.quantize.lowering.context import Context, Pixels
@@ -13,6 +14,12 @@ from intformer.quantize.lowering.rules import RULES
 from intformer.quantize.params import Affine, Decisions
 
 SUFFIX = {"narrow": "u8", "wide": "wide"}
+
+ELEMENTWISE = UNARY | {"scale"}
+"""Operators that work in any layout and keep it."""
+
+LAYOUT_AWARE = ELEMENTWISE | {"conv2d", "reshape", "transpose", "slice", "concat"}
+"""Operators whose rules take channels-last feature maps; the others get channels first."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ def lower(
     context.graph.limits = {"N": max_batch, **source.limits}
     _declare_inputs(context)
     for public, value in source.outputs.items():
-        context.graph.outputs[public] = request(context, value, "wide")
+        context.graph.outputs[public] = channels_first(context, value, "wide")
     _add_label(context)
     context.graph.prune()
     _describe(context)
@@ -86,7 +93,19 @@ def _emit(context: Context, value: str, form: Form) -> str:
     rule = RULES.get(node.op)
     if rule is None:
         raise CaptureError(f"operator {node.op} of '{node.name or value}' cannot be lowered")
-    return rule(context, request, node, form, name)
+    ask = request if node.op in LAYOUT_AWARE else channels_first
+    result = rule(context, ask, node, form, name)
+    if node.op in ELEMENTWISE and node.inputs[0] in context.channels_last:
+        context.channels_last.add(node.output)
+    return result
+
+
+def channels_first(context: Context, value: str, form: Form) -> str:
+    """``request`` in the layout of the float graph: feature maps of convolutions are transposed."""
+    x = request(context, value, form)
+    if value not in context.channels_last:
+        return x
+    return context.emit("transpose", (x,), value, f"{value}.channels_first", perm=(0, 3, 1, 2))
 
 
 def _declare_inputs(context: Context) -> None:
