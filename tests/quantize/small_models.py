@@ -155,9 +155,8 @@ def float_outputs(graph: Graph, raw: Mapping[str, Any]) -> dict[str, Array]:
 
 def snr(program: Program, graph: Graph, raw: Mapping[str, Any], keep: Any = slice(None)) -> float:
     """Signal-to-noise ratio (dB) of the first output against the float graph."""
-    name = next(iter(graph.outputs))
-    exact = float_outputs(graph, raw)[name][keep].astype(np.float64)
-    affine = program.scales[name]
+    exact = next(iter(float_outputs(graph, raw).values()))[keep].astype(np.float64)
+    name, affine = next(iter(program.scales.items()))
     integers = program.run(raw)[name][keep].astype(np.float64)
     noise = (integers - affine["zero_point"]) * affine["scale"] - exact
     return float(10 * np.log10((exact**2).sum() / (noise**2).sum()))
