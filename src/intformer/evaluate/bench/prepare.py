@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -222,17 +225,32 @@ def _export(job: Job, module: Any, feed: Feed) -> None:
     tensors = {name: torch.from_numpy(array[:2]) for name, array in feed.items()}
     batch = torch.export.Dim("batch", min=1, max=1024)
     shapes = [{0: batch} for _ in tensors]
-    torch.onnx.export(
-        module,
-        () if job.text else tuple(tensors.values()),
-        str(job.onnx),
-        kwargs=tensors if job.text else None,
-        dynamic_shapes=dict(zip(tensors, shapes, strict=True)) if job.text else tuple(shapes),
-        opset_version=18,
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
+    with _quiet():
+        torch.onnx.export(
+            module,
+            () if job.text else tuple(tensors.values()),
+            str(job.onnx),
+            kwargs=tensors if job.text else None,
+            dynamic_shapes=dict(zip(tensors, shapes, strict=True)) if job.text else tuple(shapes),
+            opset_version=18,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's remarks on packages and on itself."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def origin(program: Program) -> dict[str, Any]:

@@ -59,11 +59,11 @@ class Process:
             self._child.stdin.write(line)
             self._child.stdin.flush()
             answer = self._child.stdout.readline()
-            self._signal("SIGSTOP")
         except BrokenPipeError:
             answer = ""
         if not answer:
             raise EngineError(self._last_words())
+        self._signal("SIGSTOP")
         reply: dict[str, Any] = json.loads(answer)
         if "error" in reply:
             raise EngineError(reply["error"])

@@ -120,8 +120,9 @@ def _absent(job: Job, name: str) -> str:
     reason = job.folder / f"{name}.problem"
     if reason.exists():
         return reason.read_text()
-    what = "a PyTorch module" if name == "module.pt" else "the float model"
-    return f"needs {what}: name a source with --against"
+    if job.onnx.exists():
+        return "needs a PyTorch module; this source is an ONNX file"
+    return "needs the float model; name it with --against"
 
 
 def _start(
