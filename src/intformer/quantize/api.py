@@ -84,6 +84,7 @@ def calibrated(
     """Capture, equalise, observe and decide; arguments as for ``quantize``."""
     samples = list(calibration)
     graph, pixels = float_graph(model, samples)
+    _check_finite(graph)
     if mean is not None and std is not None:
         pixels = Pixels(mean, std)
     batches = Batches(graph, samples, pixels)
@@ -91,6 +92,12 @@ def calibrated(
     equalized, decisions = run.decide()
     equalized.metadata["altered"] = json.dumps(run.altered)
     return Calibrated(equalized, decisions, pixels, recipe)
+
+
+def _check_finite(graph: Graph) -> None:
+    for name, array in graph.constants.items():
+        if not np.isfinite(array).all():
+            raise InputError(f"'{name}' holds NaN or infinity: is this the right checkpoint?")
 
 
 def quantize_with_meaning(

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from intformer.errors import InputError
-from intformer.ir.graph import Graph
+from intformer.ir.graph import Graph, TensorType
+from intformer.ir.inputs import check_inputs
 from intformer.quantize.lowering.context import Pixels
 
 Sample = Mapping[str, Any]
@@ -49,7 +50,28 @@ def _named(graph: Graph, sample: Sample | Any) -> dict[str, Any]:
         raise InputError(
             f"a calibration batch has {sorted(sample)}, the model takes {list(graph.inputs)}"
         )
-    return {name: np.asarray(value) for name, value in sample.items()}
+    named = {name: np.asarray(value) for name, value in sample.items()}
+    contract = _token_contract(graph)
+    check_inputs(contract, {name: named[name] for name in contract.inputs})
+    return named
+
+
+def _token_contract(graph: Graph) -> Graph:
+    """The integer inputs alone, with the values that they may have."""
+    contract = Graph("integer", limits=graph.limits)
+    for name, kind in graph.inputs.items():
+        if kind.dtype != "float32":
+            contract.inputs[name] = TensorType("int64", kind.shape)
+            contract.input_ranges[name] = (0, _largest(graph, name))
+    return contract
+
+
+def _largest(graph: Graph, name: str) -> int:
+    """The largest id of a vocabulary, or 1 for a mask."""
+    if any(node.op == "attention" and name in node.inputs[3:] for node in graph):
+        return 1
+    tables = [n.inputs[0] for n in graph if n.op == "embedding" and n.inputs[1] == name]
+    return min((len(graph.constants[table]) for table in tables), default=2**31) - 1
 
 
 def float_inputs(graph: Graph, raw: Sample, pixels: Pixels | None) -> dict[str, Tensor]:
@@ -77,6 +99,8 @@ def _normalised(
             f"'{name}' takes raw uint8 pixels (N, {', '.join(map(str, wanted))}), "
             f"got {array.dtype} {array.shape}"
         )
+    if not array.size:
+        raise InputError(f"a batch of '{name}' is empty: it has no images")
     assert pixels is not None
     image = (array.astype(np.float64) - pixels.zero) * pixels.factor
     return torch.from_numpy(image.astype(np.float32).transpose(0, 3, 1, 2).copy())

@@ -51,8 +51,12 @@ class Twin(nn.Module):
             if node.op in ("linear", "conv2d")
         }
         self.names = [k for k, v in graph.constants.items() if v.dtype == np.float32]
-        for name in self.names:
-            _register(self, name, nn.Parameter(torch.from_numpy(graph.constants[name].copy())))
+        self.paths = {
+            name: _register(
+                self, name, nn.Parameter(torch.from_numpy(graph.constants[name].copy()))
+            )
+            for name in self.names
+        }
         self._adopt_rounded_weights()
         self._known: Graph | None = None
 
@@ -71,7 +75,7 @@ class Twin(nn.Module):
         sizes = bind_sizes(self.float_graph, values)
         for name, array in self.float_graph.constants.items():
             values[name] = torch.from_numpy(array)
-        values.update({name: self.get_parameter(name) for name in self.names})
+        values.update({name: self.parameter_of(name) for name in self.names})
         for node in self.float_graph:
             operands = [values[name] for name in node.inputs]
             if node.op in ("linear", "conv2d"):
@@ -79,6 +83,10 @@ class Twin(nn.Module):
             result = evaluate(node, operands, sizes)
             values[node.output] = _straight_through(lowered, integers, node.output, result)
         return {public: values[name] for public, name in self.float_graph.outputs.items()}
+
+    def parameter_of(self, constant: str) -> nn.Parameter:
+        """The parameter that stands for a constant of the float graph."""
+        return self.get_parameter(self.paths[constant])
 
     def integers(self, **inputs: Any) -> dict[str, np.ndarray]:
         """The program's integer outputs, computed by torch."""
@@ -120,7 +128,7 @@ class Twin(nn.Module):
 
     def _current_graph(self) -> Graph:
         graph = copy.copy(self.float_graph)
-        trained = {k: self.get_parameter(k).detach().numpy() for k in self.names}
+        trained = {k: self.parameter_of(k).detach().numpy() for k in self.names}
         graph.constants = {**self.float_graph.constants, **trained}
         return graph
 
@@ -182,19 +190,30 @@ def _with_biases(graph: Graph) -> Graph:
     return graph
 
 
-def _register(module: nn.Module, path: str, parameter: nn.Parameter) -> None:
-    *folders, leaf = path.replace("/", "_").split(".")
-    for folder in folders:
+def _register(module: nn.Module, path: str, parameter: nn.Parameter) -> str:
+    """Add a parameter under its dotted path and return it.
+
+    Where a folder of the path is a parameter already (``fc.weight`` and ``fc.weight.bias``), the
+    rest of the path becomes one name.
+    """
+    *folders, leaf = path.split(".")
+    place = []
+    for index, folder in enumerate(folders):
+        if isinstance(getattr(module, folder, None), nn.Parameter):
+            leaf = "_".join([*folders[index:], leaf])
+            break
         if not hasattr(module, folder):
             module.add_module(folder, nn.Module())
         module = getattr(module, folder)
+        place.append(folder)
     module.register_parameter(leaf, parameter)
+    return ".".join([*place, leaf])
 
 
 def _adopt(
     twin: Twin, graph: Graph, node: Node, weight: IntegerWeight, pixels: Pixels | None
 ) -> None:
-    parameter, bias = twin.get_parameter(node.inputs[1]), twin.get_parameter(node.inputs[2])
+    parameter, bias = twin.parameter_of(node.inputs[1]), twin.parameter_of(node.inputs[2])
     real = torch.from_numpy(weight.values.T.astype(np.float64) * weight.scale[:, None])
     if node.op == "conv2d":
         out, channels, *kernel = parameter.shape

@@ -93,9 +93,15 @@ def _compensated(weight: Tensor, scale: Tensor, hessian: Tensor, bits: int) -> T
 
 
 def _inverse_factor(hessian: Tensor) -> Tensor:
-    """Upper Cholesky factor of the damped inverse."""
+    """Upper Cholesky factor of the damped inverse.
+
+    Inputs that hardly vary leave a matrix of rounding errors: then the damping grows until it is
+    positive definite.
+    """
     damp = DAMPING * hessian.diagonal().mean().clamp(min=1e-12)
-    damped = hessian + damp * torch.eye(len(hessian), dtype=hessian.dtype)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
-    factor: Tensor = torch.linalg.cholesky(inverse, upper=True)
-    return factor
+    identity = torch.eye(len(hessian), dtype=hessian.dtype)
+    root, failed = torch.linalg.cholesky_ex(hessian + damp * identity)
+    while failed:
+        damp = damp * 10
+        root, failed = torch.linalg.cholesky_ex(hessian + damp * identity)
+    return torch.linalg.cholesky(torch.cholesky_inverse(root), upper=True)
