@@ -8,7 +8,9 @@
 namespace intformer {
 namespace {
 
-constexpr int64_t kTileBytes = 8192, kByteRows = 4096;
+// Scratch: a tile in int32, its levels, what a table makes of them, then rows of A.
+constexpr int64_t kTileBytes = 8192, kLevelBytes = kTileBytes / 4;
+constexpr int64_t kByteRows = 3 * kLevelBytes;
 
 int64_t scratch_bytes(int64_t rows, int64_t depth) {
   return kTileBytes + kByteRows + rows * (round_up(depth, 16) * 2 + 64);
@@ -98,13 +100,15 @@ void finish_rescaled(const Epilogue& e, const Block& t, void* out, int64_t out_s
   rescale_columns<kType, kResidual, 1>(e, t, out, out_stride, c);
 }
 
-// Requantizes into `levels`, then looks each byte up.
-void finish_table(const Epilogue& e, const Block& t, void* out, uint8_t* levels) {
+// Requantizes into `levels`, looks all bytes of the tile up at once, and spreads the rows.
+void finish_table(const Epilogue& e, const Block& t, std::byte* out, uint8_t* levels) {
+  const int64_t item = item_size(e.table_type), count = t.rows * t.stride;
+  auto* found = levels + kLevelBytes;
   finish_rescaled<DType::u8, false>(e, t, levels, t.stride);
-  const int64_t row = e.out_stride * item_size(e.table_type);
+  e.look_up(levels, e.table, e.table_type, found, count);
   for (int r = 0; r < t.rows; ++r) {
-    e.look_up(levels + r * t.stride, e.table, e.table_type, static_cast<std::byte*>(out) + r * row,
-              t.columns);
+    __builtin_memcpy(out + r * e.out_stride * item, found + r * t.stride * item,
+                     static_cast<size_t>(t.columns * item));
   }
 }
 
@@ -121,7 +125,7 @@ void finish(const Epilogue& e, const Block& t, uint8_t* levels) {
   if (e.finish == Finish::raw) return finish_raw(e, t);
   const DType type = e.table ? e.table_type : e.out_type;
   const int64_t start = (t.row * e.out_stride + t.column) * item_size(type);
-  void* out = static_cast<std::byte*>(e.out) + start;
+  std::byte* out = static_cast<std::byte*>(e.out) + start;
   if (e.table) return finish_table(e, t, out, levels);
   switch (type) {
     case DType::u8:
