@@ -104,4 +104,5 @@ def _inverse_factor(hessian: Tensor) -> Tensor:
     while failed:
         damp = damp * 10
         root, failed = torch.linalg.cholesky_ex(hessian + damp * identity)
-    return torch.linalg.cholesky(torch.cholesky_inverse(root), upper=True)
+    inverse: Tensor = torch.cholesky_inverse(root)
+    return torch.linalg.cholesky(inverse, upper=True)
