@@ -43,4 +43,4 @@ def test_environment_chooses_the_level(level: str) -> None:
 def test_unknown_level_is_refused() -> None:
     done = run_at("avx1024", "-c", "import intformer.runtime as r; r.describe()")
     assert done.returncode != 0
-    assert "avx1024 is not available on this CPU" in done.stderr
+    assert "InputError: INTFORMER_ISA=avx1024 is not available on this CPU" in done.stderr

@@ -284,8 +284,7 @@ inline V weights_of(const Exponent& e, V distance) {
   return Isa::srl_each(rounded, Isa::add(e.scale, octave));
 }
 
-[[maybe_unused]] void store_weights(uint8_t* to, V x) { Isa::store_u8(to, x); }
-[[maybe_unused]] void store_weights(int16_t* to, V x) { Isa::store_i16(to, x); }
+constexpr DType kWeightType = kNarrow ? DType::u8 : DType::i16;
 
 // Lanes below `count` keep their value, the others become 0.
 V first_lanes(V x, int64_t count) {
@@ -299,14 +298,19 @@ int32_t fill_weights(const Work& w, const Exponent& e, int32_t most, const int32
   const V top = Isa::set(most);
   V total = Isa::zero();
   int64_t s = 0;
-  for (; s + kLanes <= w.a.keys; s += kLanes) {
-    const V x = weights_of(e, Isa::sub(top, Isa::load(scores + s)));
-    store_weights(weights + s, x);
-    total = Isa::add(total, x);
+  for (; s + kMany * kLanes <= w.a.keys; s += kMany * kLanes) {
+    V x[kMany];
+#pragma GCC unroll 4
+    for (int v = 0; v < kMany; ++v) {
+      x[v] = weights_of(e, Isa::sub(top, Isa::load(scores + s + v * kLanes)));
+      total = Isa::add(total, x[v]);
+    }
+    store_many(kWeightType, weights, s, x);
   }
-  if (s < w.a.keys) {
-    const V x = first_lanes(weights_of(e, Isa::sub(top, Isa::load(scores + s))), w.a.keys - s);
-    store_weights(weights + s, x);
+  for (; s < w.a.keys; s += kLanes) {
+    V x = weights_of(e, Isa::sub(top, Isa::load(scores + s)));
+    if (s + kLanes > w.a.keys) x = first_lanes(x, w.a.keys - s);
+    store_as(kWeightType, weights, s, x);
     total = Isa::add(total, x);
   }
   return Isa::sum(total);

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from intformer.errors import InputError
 from intformer.ir.graph import Array, Graph
 from intformer.ir.inputs import check_inputs
 from intformer.reference import interpret
@@ -52,7 +53,8 @@ class Session:
         """Outputs by public name.
 
         Raises:
-            InputError: an input is missing, unknown, of the wrong shape or kind, or out of range.
+            InputError: an input is missing, unknown, of the wrong shape or kind, or out of range;
+                or INTFORMER_ISA names a level that this CPU does not have.
         """
         if native is None:
             return interpret(self.graph, inputs)
@@ -112,14 +114,30 @@ class Session:
             return self._programs[key]
 
     def _compile(self, sizes: Mapping[str, int]) -> tuple[native.Program, Plan]:
-        machine = Machine(native.level(), native.lanes(), self.threads)
+        machine = Machine(_level(), native.lanes(), self.threads)
         plan = make_plan(self.graph, self._groups, sizes, self._constants, emit, machine)
         program = native.Program(plan.steps, plan.slots, self._constants.arrays, plan.arena_bytes)
         return program, plan
 
 
+def _level() -> str:
+    """The instruction-set level of this process.
+
+    Raises:
+        InputError: INTFORMER_ISA names an unknown level, or one above what the CPU has.
+    """
+    try:
+        return native.level()
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
 def describe() -> dict[str, object]:
-    """What runs programs on this machine: backend, level chosen, levels available, CPU features."""
+    """What runs programs on this machine: backend, level chosen, levels available, CPU features.
+
+    Raises:
+        InputError: INTFORMER_ISA names an unknown level, or one above what the CPU has.
+    """
     cores = len(os.sched_getaffinity(0))
     if native is None:
         return {
@@ -129,7 +147,7 @@ def describe() -> dict[str, object]:
         }
     return {
         "backend": "native",
-        "level": native.level(),
+        "level": _level(),
         "levels": native.levels(),
         "features": native.features(),
         "threads": cores,
