@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from whole_models import (
     REALISATIONS,
     Whole,
@@ -18,11 +19,13 @@ from whole_models import (
     rows,
 )
 
+from intformer.cli.loading import calibration
 from intformer.evaluate.accuracy import accuracy
 from intformer.evaluate.datasets import batches, open_images
 from intformer.evaluate.framing import Framing
 from intformer.frontend.sources import zoo_folders
 from intformer.ir.graph import Array
+from intformer.quantize.twin import Twin, convert, prepare
 from intformer.runtime.session import native
 
 IMAGES = 64
@@ -93,3 +96,37 @@ def test_accuracy_is_kept(whole: Whole, test_data: Path) -> None:
     assert found.float_top1 > 75
     assert found.top1 >= found.float_top1 - (0.3 if native else 1.0)
     assert found.agreement >= 98
+
+
+def prepared(whole: Whole) -> Twin:
+    """Calibrated on 16 images."""
+    images = calibration(whole.source, str(data_or_skip("cifar10/train.parquet")), 16)
+    return prepare(whole.source, images)
+
+
+def twin_loss(twin: Twin, pixels: Array) -> torch.Tensor:
+    """Cross entropy with fixed wrong labels: far from an optimum."""
+    labels = torch.arange(len(pixels)) % 10
+    return torch.nn.functional.cross_entropy(twin(pixels=pixels)["logits"], labels)
+
+
+def test_the_trainable_twin_is_its_program(
+    whole: Whole, inputs: dict[str, Array], tmp_path: Path
+) -> None:
+    twin, pixels = prepared(whole), inputs["pixels"][:16]
+    before = twin_loss(twin, pixels)
+    before.backward()
+    assert all(parameter.grad is not None for parameter in twin.parameters())
+    torch.optim.SGD(twin.parameters(), lr=1e-3).step()
+    with torch.no_grad():
+        assert twin_loss(twin, pixels) < before
+        logits = twin(pixels=pixels)["logits"]
+    program = convert(twin)
+    wanted = program.run({"pixels": pixels})["logits"]
+    assert (np.rint(logits.double().numpy() / program.scales["logits"]["scale"]) == wanted).all()
+    assert (twin.integers(pixels=pixels)["logits"] == wanted).all()
+    other = prepared(whole)
+    other.load_state_dict(twin.state_dict())
+    for name, trained in (("a.onnx", program), ("b.onnx", convert(other))):
+        trained.save(tmp_path / name)
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()

@@ -136,6 +136,6 @@ def test_broken_weights_get_one_clear_line(where: str, value: float) -> None:
 
 def test_pictures_that_are_all_one_colour_get_one_clear_line() -> None:
     """Nothing varies, so no range can be chosen: an error that names a layer, not a crash."""
-    with pytest.raises(IntformerError, match="layers.0") as caught:
+    with pytest.raises(IntformerError, match=r"layers\.0") as caught:
         quantize(encoder(), [np.full((8, 16, 16, 3), 90, np.uint8)])
     assert "\n" not in str(caught.value)
