@@ -1,5 +1,11 @@
 """``intformer bench`` on models that are measured in seconds."""
 
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -36,8 +42,6 @@ def program(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def measured(float_model, tmp_path_factory):
-    import json
-
     folder = tmp_path_factory.mktemp("results")
     done = bench(
         float_model, *QUICK, "--peers", "ort,torch", "--levels", "portable", "--json",
@@ -138,6 +142,25 @@ def test_a_process_that_dies_says_so(tmp_path):
     with pytest.raises(EngineError, match="its process ended with status 1"):
         process.ask("load", batch=1)
     process.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the kernel's help")
+def test_workers_end_with_the_benchmark_even_when_stopped(tmp_path):
+    Job(tmp_path, tmp_path / "none.onnx", "logits", False).save()
+    starter = (
+        "from pathlib import Path; from intformer.evaluate.bench.job import Job; "
+        "from intformer.evaluate.bench.process import EngineError, Process; import os\n"
+        f"process = Process(Job.load(Path({str(tmp_path)!r})), 'ort', 1)\n"
+        "process.ask('prepare')\n"  # answered, so it is stopped now
+        "print(process._child.pid, flush=True); os._exit(0)"
+    )
+    done = subprocess.run([sys.executable, "-c", starter], capture_output=True, text=True)
+    worker = Path(f"/proc/{int(done.stdout)}")
+    for _ in range(100):
+        if not worker.exists() or "Z" in (worker / "stat").read_text().split()[2]:
+            return
+        time.sleep(0.05)
+    pytest.fail("the worker outlives the benchmark")
 
 
 def test_every_peer_names_its_packages():

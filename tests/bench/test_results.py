@@ -59,6 +59,7 @@ def test_json_has_ratios_of_every_level(rows):
     assert set(found["ratios_by_level"]) == {"avx2"}
     assert found["rows"][5]["ms_per_input"] == pytest.approx(30 / 8)
     assert found["losses"][0]["engine"] == "ort-u8s8"
+    assert Results.from_json(found).to_json() == found
 
 
 def test_table_has_a_column_per_configuration_and_means(rows):

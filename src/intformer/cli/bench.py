@@ -55,8 +55,13 @@ def bench(
     rounds: Annotated[int, typer.Option(min=1, help="Turns of each engine.")] = 7,
     quick: Annotated[bool, typer.Option("--quick", help="Few and short turns.")] = False,
     recipe: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="How a SOURCE is quantized.")
-    ] = "intformer",
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="How a SOURCE is quantized; 'intformer', for arch:NAME without the searches that "
+            "only matter for accuracy.",
+        ),
+    ] = None,
     against: Against = None,
     weights: Weights = None,
     output: Output = None,
@@ -204,18 +209,26 @@ def _source(name: str, weights: Path | None, output: str | None) -> Any:
 # -- measuring -------------------------------------------------------------------------------------
 
 
-def _measure(model: Model, plan: Plan, tokens: int, recipe: str) -> Results:
+def _recipe(model: Model, name: str | None) -> str | dict[str, Any]:
+    from intformer.evaluate.bench.prepare import FOR_SPEED
+
+    random = model.source is not None and model.source.kind == "arch"
+    return name or (FOR_SPEED if random else "intformer")
+
+
+def _measure(model: Model, plan: Plan, tokens: int, recipe: str | None) -> Results:
     from intformer.evaluate.bench.prepare import make_job
     from intformer.evaluate.bench.results import Results
     from intformer.evaluate.bench.runner import measure
 
+    chosen = _recipe(model, recipe)
     with tempfile.TemporaryDirectory(prefix="intformer-bench-") as folder, console.stages() as bars:
         job, reference = make_job(
             Path(folder),
             model,
             batch=max(plan.batches),
             tokens=tokens,
-            recipe=recipe,
+            recipe=chosen,
             progress=bars,
         )
         rows = measure(job, plan, reference, bars)
@@ -223,7 +236,7 @@ def _measure(model: Model, plan: Plan, tokens: int, recipe: str) -> Results:
         "rounds": plan.rounds,
         "seconds": plan.seconds,
         "tokens": tokens,
-        "recipe": recipe if model.program is None else None,
+        "recipe": chosen if model.program is None else None,
         "inputs": "random",
     }
     return Results(model.name, rows, _machine(), _versions(plan.peers), settings)

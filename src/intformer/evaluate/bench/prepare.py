@@ -29,6 +29,8 @@ PATCHES = 14
 """Random pictures are this many random squares a side, with noise: flat noise has no structure."""
 VOCABULARY = 1000
 """Token ids of programs that do not say how many they know."""
+FOR_SPEED = {"observer": "minmax", "rounding": "nearest", "bias_correction": False}
+"""The recipe for random weights: the same operators and widths, found in seconds."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -117,7 +119,7 @@ def make_job(
     *,
     batch: int,
     tokens: int,
-    recipe: str = "intformer",
+    recipe: str | dict[str, Any] = "intformer",
     progress: Progress | None = None,
 ) -> tuple[Job, NDArray[Any] | None]:
     """Write everything the engines need into ``folder``.
@@ -153,7 +155,7 @@ def _load(file: Path) -> Program:
 
 
 def _quantize(
-    source: Source, file: Path, tokens: int, recipe: str, progress: Progress | None
+    source: Source, file: Path, tokens: int, recipe: str | dict[str, Any], progress: Progress | None
 ) -> None:
     from intformer.quantize.api import quantize
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from statistics import geometric_mean
 from typing import Any
 
@@ -91,6 +91,14 @@ class Results:
             "versions": self.versions,
             "settings": self.settings,
         }
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Results:
+        """Read what ``to_json`` made."""
+        names = {known.name for known in fields(Row)}
+        rows = [Row(**{k: v for k, v in row.items() if k in names}) for row in stored["rows"]]
+        kept = {key: stored[key] for key in ("machine", "versions", "settings")}
+        return cls(stored["source"], rows, **kept)
 
 
 def is_ours(engine: str) -> bool:

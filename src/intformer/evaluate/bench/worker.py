@@ -6,8 +6,10 @@ to standard error.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +24,9 @@ from intformer.evaluate.bench.job import Job
 
 MOST_RUNS = 200
 """Timed runs of one turn at most."""
+
+SET_PARENT_DEATH_SIGNAL = 1
+"""Number of this request in ``<linux/prctl.h>``."""
 
 
 class Worker:
@@ -99,8 +104,15 @@ def _one_line(error: Exception) -> str:
     return text[:200]
 
 
+def die_with_parent() -> None:
+    """Have the kernel end this process, stopped or not, when its parent ends (Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+
+
 def main() -> None:
     """Entry point of the process."""
+    die_with_parent()
     folder, engine, threads = sys.argv[1:]
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
