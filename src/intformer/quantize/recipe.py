@@ -62,7 +62,7 @@ class Recipe:
     equalize: bool = True
     smoothing: float = 1.0
     residual_margin: float = 1.25
-    promote_below_db: float = 25.0
+    promote_below_db: float = 28.0
     overrides: dict[str, Override] = field(default_factory=dict)
 
     def for_layer(self, name: str, setting: str) -> Any:
