@@ -27,7 +27,13 @@ def run_at(level: str, *command: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("level", LEVELS)
 def test_level_equals_reference(level: str) -> None:
     files = [
-        str(HERE / name) for name in ("test_session.py", "test_linear.py", "test_conformance.py")
+        str(HERE / name)
+        for name in (
+            "test_session.py",
+            "test_linear.py",
+            "test_attention.py",
+            "test_conformance.py",
+        )
     ]
     done = run_at(level, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files)
     assert done.returncode == 0, done.stdout[-3000:]
