@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,27 +130,9 @@ def float_graph(model: Any, samples: list[Any]) -> tuple[Graph, Pixels | None]:
         return model.graph, None
     if not samples:
         raise InputError("calibration data is empty: give at least one batch (32 to 512 samples)")
-    return _captured(model, samples[0]), IMAGENET
+    from intformer.frontend.capture import capture_like
 
-
-def _captured(model: nn.Module, sample: Any) -> Graph:
-    """Capture a module with inputs shaped like a raw calibration batch."""
-    import torch
-
-    from intformer.frontend.capture import capture
-
-    named = sample if isinstance(sample, Mapping) else {"pixels": sample}
-    example = {}
-    for name, value in named.items():
-        array = np.asarray(value)
-        if array.dtype == np.uint8 and array.ndim == 4:
-            array = array.astype(np.float32).transpose(0, 3, 1, 2) / 255
-        else:
-            array = array.astype(np.int64)
-        example[name] = torch.from_numpy(np.ascontiguousarray(array))
-    if len(example) == 1 and "pixels" in example:
-        return capture(model, (example["pixels"],), names=["pixels"])
-    return capture(model, example)
+    return capture_like(model, samples[0]), IMAGENET
 
 
 def record(lowered: Lowered, recipe: Recipe, source: Graph) -> None:

@@ -21,6 +21,8 @@ from intformer.quantize.samples import Batches
 from intformer.runtime.trace import trace
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from intformer.frontend.sources import Source
 
 
@@ -39,7 +41,7 @@ class LayerSNR:
 
 
 def compare(
-    model: Graph | Source,
+    model: nn.Module | Graph | Source,
     program: Program,
     inputs: Iterable[Any],
     *,
@@ -51,7 +53,8 @@ def compare(
     Raises:
         InputError: the program does not come from this model, or has no record of its values.
     """
-    graph, pixels = _graph_of(model, mean, std)
+    samples = list(inputs)
+    graph, pixels = _graph_of(model, samples, mean, std)
     recorded = program.metadata("values")
     comparable = _comparable(graph)
     meaning = {k: v for k, v in (recorded or {}).items() if k in comparable}
@@ -59,7 +62,7 @@ def compare(
         raise InputError("the program was not made from this model (no value of it is recorded)")
     sums = {name: np.zeros(2) for name in meaning}
     runner = FloatRunner(graph)
-    batches = Batches(graph, inputs, pixels)
+    batches = Batches(graph, samples, pixels)
     for raw, batch in zip(batches.raw, batches, strict=True):
         _accumulate(sums, meaning, runner.run(batch, keep=list(meaning)), trace(program.graph, raw))
     found = [_layer(graph, name, *sums[name]) for name in meaning]
@@ -81,11 +84,11 @@ def _comparable(graph: Graph) -> set[str]:
 
 
 def _graph_of(
-    model: Any, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
+    model: Any, samples: list[Any], mean: tuple[float, ...] | None, std: tuple[float, ...] | None
 ) -> tuple[Graph, Pixels | None]:
     from intformer.quantize.api import float_graph
 
-    graph, pixels = float_graph(model, [])
+    graph, pixels = float_graph(model, samples)
     return graph, Pixels(mean, std) if mean is not None and std is not None else pixels
 
 

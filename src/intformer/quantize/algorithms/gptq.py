@@ -105,4 +105,5 @@ def _inverse_factor(hessian: Tensor) -> Tensor:
         damp = damp * 10
         root, failed = torch.linalg.cholesky_ex(hessian + damp * identity)
     inverse: Tensor = torch.cholesky_inverse(root)
-    return torch.linalg.cholesky(inverse, upper=True)
+    upper: Tensor = torch.linalg.cholesky(inverse, upper=True)
+    return upper
