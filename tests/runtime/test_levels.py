@@ -12,6 +12,7 @@ import pytest
 from intformer.runtime import describe
 
 HERE = Path(__file__).parent
+KERNEL_TESTS = ("session", "linear", "attention", "norm", "low_bits", "conformance")
 LEVELS = describe().get("levels", [])
 assert isinstance(LEVELS, list)
 
@@ -26,15 +27,7 @@ def run_at(level: str, *command: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_level_equals_reference(level: str) -> None:
-    files = [
-        str(HERE / name)
-        for name in (
-            "test_session.py",
-            "test_linear.py",
-            "test_attention.py",
-            "test_conformance.py",
-        )
-    ]
+    files = [str(HERE / f"test_{name}.py") for name in KERNEL_TESTS]
     done = run_at(level, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files)
     assert done.returncode == 0, done.stdout[-3000:]
 
