@@ -28,7 +28,7 @@ from intformer.quantize.lowering.context import Pixels
 from intformer.quantize.params import Affine, Decisions, IntegerWeight
 from intformer.quantize.recipe import Recipe, load_recipe
 from intformer.quantize.samples import float_inputs
-from intformer.quantize.torch_primitives import TorchPrimitives
+from intformer.quantize.torch_primitives import TorchPrimitives, tensor
 from intformer.reference import execute
 
 
@@ -118,7 +118,7 @@ class Twin(nn.Module):
     def _integers(self, lowered: Lowered, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
         """Every integer value of one run."""
         graph = lowered.graph
-        values: dict[str, Any] = {k: torch.from_numpy(v) for k, v in graph.constants.items()}
+        values: dict[str, Any] = {k: tensor(v) for k, v in graph.constants.items()}
         for name, kind in graph.inputs.items():
             values[name] = torch.as_tensor(np.asarray(inputs[name]).astype(kind.dtype))
         found: dict[str, Tensor] = {}

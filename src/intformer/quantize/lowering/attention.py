@@ -27,7 +27,9 @@ def lower_attention(context: Context, request: Request, node: Node, form: Form, 
     reach = 255 * 255 * (width // heads)
     # A masked key stands at -2^30 and must be driven to weight 0 whatever the other scores are.
     largest = 2**30 - reach if len(node.inputs) > 3 else 2 * reach
-    limit, multiplier, exp_shift = exponent_parameters(steps, largest)
+    limit, multiplier, exp_shift = exponent_parameters(
+        steps, largest, must_end=len(node.inputs) > 3
+    )
     ratio = v.scale / target.scale
     shift = min(GAIN_BITS - max(math.frexp(ratio)[1], 0), GAIN_BITS)
     return context.emit(
@@ -49,18 +51,26 @@ def lower_attention(context: Context, request: Request, node: Node, form: Form, 
     )
 
 
-def exponent_parameters(steps: float, largest: int) -> tuple[int, int, int]:
+def exponent_parameters(
+    steps: float, largest: int, *, must_end: bool = False
+) -> tuple[int, int, int]:
     """(limit, multiplier, shift) so that distance·multiplier / 2^shift counts 1/256 octaves.
 
     ``steps`` is the exact number of 1/256 octaves per unit of score, ``largest`` the largest
     distance two scores can have. ``limit`` is where weights vanish; the shift is the largest
-    that keeps limit·multiplier + 2^(shift-1) inside int32.
+    that keeps limit·multiplier + 2^(shift-1) inside int32. ``must_end`` asks that the weight is 0
+    at ``largest``, as a masked key's must be.
     """
-    limit = min(math.ceil((EXP_STEPS + 1) / steps), largest)
-    shift = 30
-    while shift > 1 and limit * round(steps * 2**shift) + 2 ** (shift - 1) >= 2**31:
-        shift -= 1
+    for shift in range(30, 0, -1):
+        multiplier, end = _rounded(steps, shift)
+        limit = min(max(math.ceil((EXP_STEPS + 1) / steps), end), largest)
+        fits = limit * multiplier + 2 ** (shift - 1) < 2**31
+        if fits and (end <= largest or not must_end):
+            break
+    return limit, multiplier, shift
+
+
+def _rounded(steps: float, shift: int) -> tuple[int, int]:
+    """The multiplier, and the distance at which the exponent it gives reaches its end."""
     multiplier = max(round(steps * 2**shift), 1)
-    # A multiplier rounded down reaches the end later than the exact number would.
-    end = -(-((EXP_STEPS << shift) - 2 ** (shift - 1)) // multiplier)
-    return min(max(limit, end), largest), multiplier, shift
+    return multiplier, -(-((EXP_STEPS << shift) - 2 ** (shift - 1)) // multiplier)
