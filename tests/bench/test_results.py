@@ -3,7 +3,7 @@
 import pytest
 
 from intformer.evaluate.bench.results import Results, Row, fastest, losses, ratios
-from intformer.evaluate.bench.tables import body, header, markdown, ratio_lines
+from intformer.evaluate.bench.tables import body, header, markdown, notes, ratio_lines
 
 PRECISION = {"torch": "float32", "ort": "float32", "ort-u8s8": "int8"}
 
@@ -78,3 +78,10 @@ def test_markdown_shows_losses_problems_and_the_command(rows):
     assert "openvino: not installed: pip install openvino" in text
     assert "Quick 9" in text and "`intformer bench arch:x`" in text
     assert any("4.00x PyTorch float32 eager" in line for line in ratio_lines(Results("x", rows)))
+
+
+def test_a_busy_machine_is_named(rows):
+    assert not any("busy" in line for line in notes(Results("x", rows)))
+    rows[0].waited, rows[1].waited = 0.3, 0.2
+    (line,) = (line for line in notes(Results("x", rows)) if "busy" in line)
+    assert "waited 0.05 s" in line and "0.30 s in the worst row" in line

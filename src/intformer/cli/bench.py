@@ -280,6 +280,6 @@ def _print(results: Results) -> None:
 
     out = console.output()
     out.print(tables.rich_table(results))
-    for line in (*tables.ratio_lines(results), *tables.problems(results)):
+    for line in tables.notes(results):
         out.print(line, markup=False)
     out.print(tables.machine_line(results), markup=False)

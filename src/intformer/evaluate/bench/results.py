@@ -26,6 +26,8 @@ class Row:
         ms: median milliseconds of one run of the whole batch; None if it did not run.
         fastest_ms: of the fastest run.
         runs: number of timed runs.
+        waited: seconds per second in which its threads waited for a core that other processes
+            held; a busy machine if not near 0.
         agreement: mean cosine similarity with the float model's outputs.
         same_label: share of inputs whose largest logit is the float model's, for classifiers.
         memory_mb: peak memory of a fresh process that loaded the model and ran it once.
@@ -41,6 +43,7 @@ class Row:
     ms: float | None = None
     fastest_ms: float | None = None
     runs: int = 0
+    waited: float = 0.0
     agreement: float | None = None
     same_label: float | None = None
     memory_mb: float | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import mean, median
 
 import numpy as np
 
@@ -48,6 +48,7 @@ class Entrant:
     process: Process | None = None
     rows: dict[int, Row] = field(default_factory=dict)
     times: list[float] = field(default_factory=list)
+    waited: list[float] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -164,7 +165,7 @@ def _take_turns(
     """Rounds of turns, each round beginning with another engine; the first is not counted."""
     stage = f"{threads} threads, batch {batch}"
     for entrant in entrants:
-        entrant.times = []
+        entrant.times, entrant.waited = [], []
     for done in range(plan.rounds + 1):
         advance(stage, done, plan.rounds + 1)
         first = done % len(entrants)
@@ -175,19 +176,20 @@ def _take_turns(
         if entrant.process is not None:
             row = entrant.rows[batch]
             row.ms, row.fastest_ms = median(entrant.times), min(entrant.times)
-            row.runs = len(entrant.times)
+            row.runs, row.waited = len(entrant.times), mean(entrant.waited)
 
 
 def _turn(entrant: Entrant, batch: int, seconds: float, *, counts: bool) -> None:
     if entrant.process is None:
         return
     try:
-        times = entrant.process.ask("turn", batch=batch, seconds=seconds)["ms"]
+        found = entrant.process.ask("turn", batch=batch, seconds=seconds)
     except EngineError as error:
         entrant.fail(str(error))
         return
     if counts:
-        entrant.times += times
+        entrant.times += found["ms"]
+        entrant.waited.append(found["waited"])
 
 
 def _compare(job: Job, entrants: list[Entrant], batch: int, reference: Array | None) -> None:

@@ -16,6 +16,9 @@ RATIOS = {
     "torch_eager": "PyTorch float32 eager",
 }
 
+BUSY = 0.05
+"""Waiting per working time from which the machine is called busy."""
+
 
 def configuration_text(configuration: Configuration) -> str:
     """``1 thread, batch 8``."""
@@ -76,6 +79,18 @@ def problems(results: Results) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def busy_line(results: Results) -> list[str]:
+    """A warning if other processes took the cores away."""
+    worst = max((row.waited for row in results.rows), default=0.0)
+    if worst < BUSY:
+        return []
+    average = _mean([row.waited for row in results.rows if row.ms is not None]) or 0.0
+    return [
+        f"the machine was busy: for every second of work, threads waited {average:.2f} s for a "
+        f"core ({worst:.2f} s in the worst row); measure again when it is quiet"
+    ]
+
+
 def ratio_lines(results: Results) -> list[str]:
     """The ratios in words, and every configuration in which a peer is faster."""
     lines = []
@@ -90,6 +105,11 @@ def ratio_lines(results: Results) -> list[str]:
         where = configuration_text((loss["threads"], loss["batch"]))
         lines.append(f"slower than {titles[loss['engine']]} at {where}: {loss['ratio']:.2f}x")
     return lines
+
+
+def notes(results: Results) -> list[str]:
+    """Everything that belongs below the table."""
+    return [*ratio_lines(results), *problems(results), *busy_line(results)]
 
 
 def rich_table(results: Results) -> Table:
@@ -107,7 +127,7 @@ def markdown(results: Results, command: str) -> str:
     lines = [[title.lstrip("#") for title in titles], align, *body(results)]
     text = [f"### {results.source}", "", *(f"| {' | '.join(line)} |" for line in lines), ""]
     text += ["Milliseconds per input, medians of one interleaved run.", ""]
-    text += [f"- {line}" for line in (*ratio_lines(results), *problems(results))]
+    text += [f"- {line}" for line in notes(results)]
     text += ["", f"{machine_line(results)}  ", f"`{command}`", ""]
     return "\n".join(text)
 

@@ -51,16 +51,21 @@ class Worker:
         return {"first_result_ms": 1e3 * first, "memory_mb": peak_memory() / 1e6}
 
     def turn(self, batch: int, seconds: float) -> dict[str, Any]:
-        """Milliseconds of some runs, after one that warms the caches up."""
+        """Milliseconds of some runs, after one that warms the caches up.
+
+        ``waited`` is the time in which threads wanted a core that other processes held, per time.
+        """
         assert self._run is not None
         feed = self._job.feed(self._engine.inputs, batch)
         self._run(feed)
         times: list[float] = []
+        waited = waiting_time()
         while sum(times) < 1e3 * seconds and len(times) < MOST_RUNS:
             start = time.perf_counter()
             self._run(feed)
             times.append(1e3 * (time.perf_counter() - start))
-        return {"ms": times}
+        waited = waiting_time() - waited
+        return {"ms": times, "waited": waited / (1e-3 * sum(times)) if times else 0.0}
 
     def output(self, batch: int, file: str) -> dict[str, Any]:
         """Write the output for the first ``batch`` inputs."""
@@ -84,6 +89,17 @@ def peak_memory() -> int:
 
         unit = 1 if sys.platform == "darwin" else 1024
         return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def waiting_time() -> float:
+    """Seconds that threads of this process have been ready to run without running (Linux)."""
+    total = 0
+    for task in Path("/proc/self/task").glob("*/schedstat"):
+        try:
+            total += int(task.read_text().split()[1])
+        except (OSError, IndexError, ValueError):
+            continue
+    return total / 1e9
 
 
 def serve(worker: Worker, requests: TextIO, replies: TextIO) -> None:
