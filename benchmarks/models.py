@@ -1,8 +1,9 @@
 """Runs ``intformer bench`` on well-known shapes and writes the tables of docs/benchmarks.md.
 
-    python benchmarks/models.py [--results out/bench] [--only deit_tiny ...] [--rounds 7]
+    python benchmarks/models.py [--results out/bench] [--only deit_tiny ...] [OPTIONS]
 
-A model whose result is in the folder is not measured again; delete the file to do so.
+Further OPTIONS go to the command, for example ``--threads 1``. A model whose result is in the
+folder is not measured again; delete the file to do so.
 """
 
 from __future__ import annotations
@@ -34,16 +35,11 @@ TITLES = {
 }
 
 
-def arguments_for(model: str, rounds: int) -> list[str]:
-    """What follows ``intformer bench``."""
-    chosen = ["--batch", BATCHES[model], "--rounds", str(rounds)]
-    return [f"arch:{model}", *chosen, "--levels", "avx2,avxvnni"]
-
-
-def measure(model: str, file: Path, rounds: int) -> None:
+def measure(model: str, file: Path, options: list[str]) -> None:
     """One run of the command; its JSON goes to ``file``."""
-    command = [sys.executable, "-m", "intformer.cli.main", "bench", *arguments_for(model, rounds)]
-    done = subprocess.run([*command, "--json"], stdout=subprocess.PIPE, text=True, check=True)
+    chosen = ["--batch", BATCHES[model], "--levels", "avx2,avxvnni", *options, "--json"]
+    command = [sys.executable, "-m", "intformer.cli.main", "bench", f"arch:{model}", *chosen]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     file.write_text(done.stdout)
 
 
@@ -70,14 +66,9 @@ def _cells(ratios: dict[str, float], mark: str = "") -> str:
     return " | ".join(f"{mark}{ratios[name]:.2f}x{mark}" for name in TITLES)
 
 
-def write(found: dict[str, dict[str, object]], rounds: int) -> None:
+def write(found: dict[str, dict[str, object]]) -> None:
     """Replace the generated part of the document."""
-    sections = [
-        tables.markdown(
-            Results.from_json(stored), " ".join(["intformer bench", *arguments_for(model, rounds)])
-        )
-        for model, stored in found.items()
-    ]
+    sections = [tables.markdown(Results.from_json(stored)) for stored in found.values()]
     text = DOCUMENT.read_text(encoding="utf-8")
     before, after = text[: text.index(BEGIN)], text[text.index(END) :]
     made = "\n".join([BEGIN, "", *summary(found), "", *sections])
@@ -89,16 +80,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("out/bench"))
     parser.add_argument("--only", nargs="+", choices=BATCHES, default=list(BATCHES))
-    parser.add_argument("--rounds", type=int, default=7)
-    arguments = parser.parse_args()
+    arguments, options = parser.parse_known_args()
     arguments.results.mkdir(parents=True, exist_ok=True)
     found = {}
     for model in arguments.only:
         file = arguments.results / f"{model}.json"
         if not file.exists():
-            measure(model, file, arguments.rounds)
+            measure(model, file, options)
         found[model] = json.loads(file.read_text())
-    write(found, arguments.rounds)
+    write(found)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,8 @@ def test_table_has_a_column_per_configuration_and_means(rows):
 
 def test_markdown_shows_losses_problems_and_the_command(rows):
     rows.append(row("openvino", 1, 1, None, problem="not installed: pip install openvino"))
-    text = markdown(Results("arch:x", rows, {"processor": "Quick 9"}), "intformer bench arch:x")
+    settings = {"command": "intformer bench arch:x"}
+    text = markdown(Results("arch:x", rows, {"processor": "Quick 9"}, settings=settings))
     assert "slower than ort-u8s8 at 2 threads, batch 8: 0.50x" in text
     assert "openvino: not installed: pip install openvino" in text
     assert "Quick 9" in text and "`intformer bench arch:x`" in text

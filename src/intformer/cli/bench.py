@@ -238,6 +238,7 @@ def _measure(model: Model, plan: Plan, tokens: int, recipe: str | None) -> Resul
         "tokens": tokens,
         "recipe": chosen if model.program is None else None,
         "inputs": "random",
+        "command": shlex.join(["intformer", *sys.argv[1:]]),
     }
     return Results(model.name, rows, _machine(), _versions(plan.peers), settings)
 
@@ -267,9 +268,8 @@ def _write(results: Results, markdown: Path | None, plot: Path | None) -> None:
     from intformer.evaluate.bench.plot import write_plot
 
     if markdown is not None:
-        command = shlex.join(["intformer", *sys.argv[1:]])
         with console.writing(markdown) as temporary:
-            temporary.write_text(tables.markdown(results, command), encoding="utf-8")
+            temporary.write_text(tables.markdown(results), encoding="utf-8")
     if plot is not None:
         with console.writing(plot) as temporary:
             write_plot(results, temporary)

@@ -120,7 +120,7 @@ def rich_table(results: Results) -> Table:
     return table(title, header(results), body(results))
 
 
-def markdown(results: Results, command: str) -> str:
+def markdown(results: Results) -> str:
     """A section for a document: table, ratios, problems, machine, versions and command."""
     titles = header(results)
     align = ["---:" if title.startswith("#") else "---" for title in titles]
@@ -128,7 +128,7 @@ def markdown(results: Results, command: str) -> str:
     text = [f"### {results.source}", "", *(f"| {' | '.join(line)} |" for line in lines), ""]
     text += ["Milliseconds per input, medians of one interleaved run.", ""]
     text += [f"- {line}" for line in notes(results)]
-    text += ["", f"{machine_line(results)}  ", f"`{command}`", ""]
+    text += ["", f"{machine_line(results)}  ", f"`{results.settings.get('command', '')}`", ""]
     return "\n".join(text)
 
 
