@@ -27,8 +27,8 @@ Progress = Callable[[str, int, int], None]
 
 LARGEST_BIAS = 2.0**28
 
-MOST_ROWS = 2048
-"""Rows of a layer's input per batch that enter its second moments; more change nothing."""
+MOST_ROWS = 256
+"""Rows of a layer's input per calibration sample that enter its second moments."""
 
 
 @dataclass
@@ -166,16 +166,16 @@ def layer_bias(graph: Graph, node: Node, pixels: Pixels | None) -> Tensor:
 def _rows(graph: Graph, node: Node, x: Tensor, pixels: Pixels | None) -> Tensor:
     """The input of a layer as rows of its matrix product; convolutions are sampled."""
     if node.op == "linear":
-        return _sampled(x.reshape(-1, x.shape[-1]))
+        return _sampled(x.reshape(-1, x.shape[-1]), len(x))
     kernel = graph.constants[node.inputs[1]].shape[2:]
     if _takes_pixels(graph, node) and pixels is not None:
         x = x / torch.from_numpy(pixels.factor).float()[:, None, None]
     columns = F.unfold(x, kernel, padding=node.numbers("padding"), stride=node.numbers("stride"))
     channels = x.shape[1]
     columns = columns.reshape(len(x), channels, -1, columns.shape[-1]).permute(0, 3, 2, 1)
-    return _sampled(columns.reshape(-1, columns.shape[2] * channels))
+    return _sampled(columns.reshape(-1, columns.shape[2] * channels), len(x))
 
 
-def _sampled(rows: Tensor) -> Tensor:
-    """At most MOST_ROWS rows, evenly spread."""
-    return rows[:: -(-len(rows) // MOST_ROWS)]
+def _sampled(rows: Tensor, samples: int) -> Tensor:
+    """At most MOST_ROWS rows for each sample of the batch, evenly spread."""
+    return rows[:: -(-len(rows) // (MOST_ROWS * samples))]

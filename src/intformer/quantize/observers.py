@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 BINS = 4096
-SAMPLED = 1 << 19
+
+SAMPLED = 1 << 16
+"""Values per calibration sample that enter a histogram: whole rows, so no channel is missed."""
 
 
 class ChannelRange:
@@ -46,8 +48,8 @@ class Histogram:
         low, high = (float(v) for v in torch.aminmax(x.detach()))
         self.low, self.high = min(self.low, low), max(self.high, high)
         self._widen(max(abs(low), abs(high), 1e-12))
-        flat = x.detach().reshape(-1)
-        sample = flat[:: max(1, flat.numel() // SAMPLED)].float()
+        rows = x.detach().reshape(-1, x.shape[-1])
+        sample = rows[:: -(-x.numel() // (SAMPLED * len(x)))].float()
         self.counts += torch.histc(sample, BINS, -self.reach, self.reach).double()
 
     def _widen(self, largest: float) -> None:
