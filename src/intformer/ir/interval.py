@@ -265,7 +265,7 @@ class IntervalPrimitives:
                 raise VerifyError(f"matmul takes 8-bit operands, got {operand.dtype}")
         shape = shapes.matmul(a.shape, b.shape)
         if b.value is not None and b.value.ndim == 2:
-            low, high = _weighted(a, b.value.astype(np.int64) - b_zero, a_zero)
+            low, high = _weighted(a, b.value, a_zero, b_zero)
         else:
             count = self.size(a.shape[-1])
             left, right = (
@@ -339,17 +339,31 @@ def _within(index: Interval, count: int, what: str) -> tuple[int, int]:
     return low, high
 
 
-def _weighted(x: Interval, weight: Array, zero: int) -> tuple[Bound, Bound]:
-    """Exact range of Σ_k (x_k - zero)·w_ko for the actual weights, per output channel.
+def _weighted(x: Interval, weight: Array, x_zero: int, zero: int) -> tuple[Bound, Bound]:
+    """Exact range of Σ_k (x_k - x_zero)·(w_ko - zero) for actual 8-bit weights, per output channel.
 
-    int64 is wide enough: 8-bit factors and K < 2^40.
+    int64 is wide enough: 9-bit factors and K < 2^45. Where all inputs have one range, the sums of
+    the positive and of the negative weights are all that is needed.
     """
-    low = np.asarray(x.low - zero, dtype=np.int64)
-    high = np.asarray(x.high - zero, dtype=np.int64)
-    rows = weight.shape[0]
-    low, high = np.broadcast_to(low, rows), np.broadcast_to(high, rows)
-    positive, negative = np.maximum(weight, 0), np.minimum(weight, 0)
-    return _exact(low @ positive + high @ negative), _exact(high @ positive + low @ negative)
+    factors = weight if zero == 0 else weight.astype(np.int16) - zero
+    if np.size(x.low) == np.size(x.high) == 1 or _uniform(x):
+        low, high = x.least - x_zero, x.most - x_zero
+        positive = np.maximum(factors, 0).sum(axis=0, dtype=np.int64)
+        negative = factors.sum(axis=0, dtype=np.int64) - positive
+        return (
+            _exact(low * positive + high * negative),
+            _exact(high * positive + low * negative),
+        )
+    lows, highs = (np.asarray(bound - x_zero, dtype=np.int64) for bound in (x.low, x.high))
+    wide = factors.astype(np.int64)
+    up, down = np.maximum(wide, 0), np.minimum(wide, 0)
+    lows, highs = (np.broadcast_to(bound, len(wide)) for bound in (lows, highs))
+    return _exact(lows @ up + highs @ down), _exact(highs @ up + lows @ down)
+
+
+def _uniform(x: Interval) -> bool:
+    """Whether every channel has the same range."""
+    return bool(np.all(x.low == x.least) and np.all(x.high == x.most))
 
 
 def elements(shape: Shape, limits: dict[str, int]) -> int:
