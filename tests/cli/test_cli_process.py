@@ -83,7 +83,13 @@ def test_closed_pipe_is_no_error(program):
 def test_interrupt_ends_with_130_and_no_file(tmp_path):
     arguments = ["quantize", "zoo:vit_cifar10", "--data", "photographs", "-o", "x.onnx"]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    running = subprocess.Popen([*COMMAND, *arguments], cwd=tmp_path, **streams)
+    # A test run in the background of a shell ignores Ctrl-C, and its children would too.
+    running = subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=tmp_path,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        **streams,
+    )
     wait_for_file(tmp_path)
     running.send_signal(signal.SIGINT)
     _, errors = running.communicate(timeout=60)

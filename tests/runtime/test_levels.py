@@ -12,7 +12,14 @@ import pytest
 from intformer.runtime import describe
 
 HERE = Path(__file__).parent
-KERNEL_TESTS = ("session", "linear", "attention", "norm", "low_bits", "conformance")
+KERNEL_TESTS = (
+    "session",
+    "linear_kernels",
+    "attention_kernels",
+    "norm_kernels",
+    "low_bits",
+    "kernel_conformance",
+)
 LEVELS = describe().get("levels", [])
 assert isinstance(LEVELS, list)
 
@@ -29,7 +36,7 @@ def run_at(level: str, *command: str) -> subprocess.CompletedProcess[str]:
 def test_level_equals_reference(level: str) -> None:
     files = [str(HERE / f"test_{name}.py") for name in KERNEL_TESTS]
     done = run_at(level, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files)
-    assert done.returncode == 0, done.stdout[-3000:]
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
 
 
 @pytest.mark.parametrize("level", LEVELS)

@@ -25,6 +25,9 @@ from intformer.ir.graph import Graph, Node
 from intformer.quantize.groups import needed_forms, share_scales
 from intformer.quantize.observers import ChannelRange
 
+SMALLEST_WIDTH = 32
+"""The narrowest channel is taken to be this fraction of the typical one."""
+
 SHARED = ("layer_norm", "rms_norm", "add")
 """Operators whose result both linear layers and the residual stream may read."""
 
@@ -178,5 +181,8 @@ class Equalizer:
 
 
 def _relative(width: Tensor) -> Tensor:
-    """Channel widths relative to their geometric mean, so that the overall scale stays."""
-    return width / torch.exp(torch.log(width).mean())
+    """Channel widths relative to their geometric mean, so that the overall scale stays.
+
+    A channel that hardly varied in calibration is not blown up without limit: it may vary later.
+    """
+    return (width / torch.exp(torch.log(width).mean())).clamp(min=1 / SMALLEST_WIDTH)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from intformer.arith import NORM_BITS
 from intformer.errors import CaptureError
 from intformer.ir.graph import Node
 from intformer.quantize.dyadic import LARGEST_SHIFT, multipliers, offsets, shift_for
@@ -31,6 +32,11 @@ Request = Callable[[Context, str, Form], str]
 Rule = Callable[[Context, Request, Node, Form, str], str]
 
 
+STEEPEST = 2.0**11
+"""Integers per step of a normalised value: keeps NORM_LIMIT times it in 32 bits. A steeper gain
+would saturate within a hundredth of a standard deviation."""
+
+
 def lower_norm(context: Context, request: Request, node: Node, form: Form, name: str) -> str:
     """layer_norm and rms_norm: gamma, beta and the output scale in one multiplier per channel.
 
@@ -44,7 +50,7 @@ def lower_norm(context: Context, request: Request, node: Node, form: Form, name:
     beta = context.vector(node.inputs[2]) if len(node.inputs) > 2 else np.zeros_like(gamma)
     channels = len(gamma)
     eps = node.number("eps") * channels**2 / source.scale**2
-    ratio = gamma / target.scale / 2**12
+    ratio = np.clip(gamma / target.scale / 2**NORM_BITS, -STEEPEST, STEEPEST)
     shift = shift_for(ratio)
     return context.emit(
         node.op,
