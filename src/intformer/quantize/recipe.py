@@ -12,7 +12,12 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from intformer.errors import RecipeError
 
-LIMITS = {"percentile": (50.0, 100.0), "smoothing": (0.0, 1.0), "residual_margin": (1.0, 100.0)}
+LIMITS = {
+    "percentile": (50.0, 100.0),
+    "smoothing": (0.0, 1.0),
+    "residual_margin": (1.0, 100.0),
+    "promote_below_db": (0.0, 100.0),
+}
 """Smallest and largest value of the settings that are real numbers."""
 
 
