@@ -87,3 +87,21 @@ def test_histogram_sees_every_channel() -> None:
     histogram.update(x)
     values, weights = (tensor.numpy() for tensor in histogram.points())
     assert weights[values > 8].sum() / weights.sum() == pytest.approx(1 / 48)
+
+
+def test_the_twin_of_a_promoted_model_is_its_program() -> None:
+    model = Massive(60.0).eval()
+    recipe = {"base": "intformer", "promote_below_db": 100.0}
+    twin = intformer.prepare(model, [pixels(0)], recipe)
+    wanted = intformer.quantize(model, [pixels(0)], recipe)
+    raw = pixels(1)
+    expected = wanted.run({"pixels": raw})
+    found = twin.integers(pixels=raw)
+    assert all((found[name] == array).all() for name, array in expected.items())
+    assert [n.op for n in intformer.convert(twin).graph] == operators(wanted)
+    output = next(iter(wanted.scales))
+    real = twin(pixels=raw)[output]
+    integers = np.round(real.detach().numpy() / wanted.scales[output]["scale"])
+    assert (integers == expected[output]).all()
+    real.sum().backward()
+    assert twin.parameter_of("fc1.bias").grad[5] != 0  # far above the bend, not clipped there

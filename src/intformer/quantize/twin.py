@@ -9,6 +9,7 @@ the float operators run on the de-quantized values, and gradients pass straight 
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ class Twin(nn.Module):
             for node in graph
             if node.op in ("linear", "conv2d")
         }
-        decisions = Decisions(self.decisions.activations, self.decisions.streams, weights)
+        decisions = dataclasses.replace(self.decisions, weights=weights)
         lowered = lower(graph, decisions, pixels=self.pixels, known=self._known)
         self._known = lowered.graph if self._known is None else self._known
         return lowered

@@ -26,7 +26,8 @@ LAYOUT_AWARE = ELEMENTWISE | {"conv2d", "reshape", "transpose", "slice", "concat
 class Lowered:
     """An integer graph and what its values mean.
 
-    ``meaning`` maps a float value to the integer value that stands for it and its scale;
+    ``meaning`` maps a float value to the integer value that stands for it and its scale; the input
+    of an activation in two parts is absent, since no one integer value stands for all of it;
     ``channels_last`` names the float values (N, C, H, W) whose integers are (N, H, W, C).
     """
 
@@ -64,7 +65,12 @@ def lower(
     _add_label(context)
     context.graph.prune()
     _describe(context)
-    meaning = {value: _meaning(context, value, form) for value, form in _preferred(context).items()}
+    partial = {context.producers[value].inputs[0] for value in decisions.splits}
+    meaning = {
+        value: _meaning(context, value, form)
+        for value, form in _preferred(context).items()
+        if value not in partial
+    }
     return Lowered(context.graph, meaning, frozenset(context.channels_last))
 
 
