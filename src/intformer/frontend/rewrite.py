@@ -93,10 +93,3 @@ class Rewriter(Builder):
         graph.outputs = {k: new if v == old else v for k, v in graph.outputs.items()}
         graph.prune()
         self._refresh()
-
-
-def number(node: Node, attribute: str) -> float:
-    """A numeric attribute."""
-    value = node.attrs[attribute]
-    assert isinstance(value, int | float)
-    return float(value)

@@ -121,7 +121,7 @@ class Calibration:
 
     def _integer_weight(self, node: Node, decisions: Decisions) -> IntegerWeight:
         weight = unfolded_weight(self.graph, node, self.pixels)
-        bias = layer_bias(self.graph, node, self.pixels)
+        bias = layer_bias(self.graph, node)
         root = self.roots[node.inputs[0]]
         affine = decisions.activations.get(root) or decisions.streams.get(root)
         input_scale = affine.scale if affine else 1.0
@@ -156,7 +156,7 @@ def unfolded_weight(graph: Graph, node: Node, pixels: Pixels | None) -> Tensor:
     return weight.permute(0, 2, 3, 1).reshape(len(weight), -1)
 
 
-def layer_bias(graph: Graph, node: Node, pixels: Pixels | None) -> Tensor:
+def layer_bias(graph: Graph, node: Node) -> Tensor:
     """[O] float64; zeros where the layer has none."""
     if len(node.inputs) > 2:
         return torch.from_numpy(graph.constants[node.inputs[2]].astype(np.float64))

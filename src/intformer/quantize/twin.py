@@ -138,7 +138,7 @@ class Twin(nn.Module):
         weight = unfolded_weight(graph, node, self.pixels)
         top = self.top[node.output]
         values = torch.floor(weight / scale[:, None] + 0.5).clamp(-top, top).T.to(torch.int8)
-        bias = layer_bias(graph, node, self.pixels).numpy()
+        bias = layer_bias(graph, node).numpy()
         return IntegerWeight(np.ascontiguousarray(values.numpy()), scale.numpy(), bias)
 
     def _rounded(self, node: Node, weight: Tensor) -> Tensor:

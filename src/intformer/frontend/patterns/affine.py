@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from intformer.frontend.rewrite import Rewriter, number
+from intformer.frontend.rewrite import Rewriter
 from intformer.ir.graph import Array, Node
 
 NORMS = ("layer_norm", "rms_norm")
@@ -59,7 +59,7 @@ def scale_into_layer(rw: Rewriter, node: Node) -> str | None:
     layer = rw.sole(node.inputs[0], "linear", *NORMS) if node.op == "scale" else None
     if layer is None:
         return None
-    factor = np.float32(number(node, "factor"))
+    factor = np.float32(node.number("factor"))
     return _scaled(rw, layer, np.full(len(rw.graph.constants[layer.inputs[1]]), factor), None)
 
 
@@ -81,7 +81,7 @@ def fold_batch_norm(rw: Rewriter, node: Node) -> str | None:
     if layer is None or (layer.op == "linear" and len(rw.shape(layer.output)) != 2):
         return None
     gamma, beta, mean, var = (rw.graph.constants[p].astype(np.float64) for p in node.inputs[1:])
-    factor = gamma / np.sqrt(var + number(node, "eps"))
+    factor = gamma / np.sqrt(var + node.number("eps"))
     x, w, *bias = layer.inputs
     old = rw.graph.constants[w]
     weight = old * factor.reshape(-1, *(1,) * (old.ndim - 1))

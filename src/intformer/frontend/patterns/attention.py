@@ -8,7 +8,7 @@ import torch
 
 from intformer.errors import CaptureError
 from intformer.frontend.patterns.moves import chain, concrete, moved
-from intformer.frontend.rewrite import Rewriter, number
+from intformer.frontend.rewrite import Rewriter
 from intformer.frontend.shapes import fixed
 from intformer.ir.graph import Node
 
@@ -47,7 +47,7 @@ def _scores(rw: Rewriter, value: str) -> _Scores | None:
         if node.op == "matmul":
             return _Scores(node.inputs[0], node.inputs[1], scale, mask)
         if node.op == "scale":
-            value, scale = node.inputs[0], scale * number(node, "factor")
+            value, scale = node.inputs[0], scale * node.number("factor")
             continue
         found = [(x, rw.producer(m, "key_mask")) for x, m in rw.sides(node)]
         masked = [(x, m) for x, m in found if m is not None]
@@ -71,7 +71,7 @@ def absorb_scale(rw: Rewriter, node: Node) -> str | None:
             value = rw.emit_with(move.op, [value], move.attrs, move.name)
         inputs = [*node.inputs]
         inputs[operand] = value
-        scale = number(node, "scale") * number(factor, "factor")
+        scale = node.number("scale") * factor.number("factor")
         return rw.emit("sdpa", *inputs, scale=scale)
     return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from intformer.frontend.rewrite import Rewriter, number
+from intformer.frontend.rewrite import Rewriter
 from intformer.ir.graph import Node
 from intformer.quantize.float_run import evaluate
 
@@ -60,7 +60,7 @@ def merge_scales(rw: Rewriter, node: Node) -> str | None:
     inner = rw.sole(x, "scale")
     if inner is None:
         return None
-    product = number(node, "factor") * number(inner, "factor")
+    product = node.number("factor") * inner.number("factor")
     return rw.emit("scale", inner.inputs[0], factor=product)
 
 
