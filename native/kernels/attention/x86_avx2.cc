@@ -1,4 +1,4 @@
-#include "x86_attention.h"
+#include "fused.h"
 
 namespace intformer::avx2 {
 

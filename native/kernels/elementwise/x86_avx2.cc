@@ -1,4 +1,4 @@
-#include "x86_rescale.h"
+#include "rescale_row.h"
 
 namespace intformer::avx2 {
 namespace {

@@ -1,4 +1,4 @@
-#include "x86_gemm.h"
+#include "block.h"
 
 namespace intformer::avx512vnni {
 

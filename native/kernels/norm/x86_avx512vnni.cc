@@ -1,4 +1,4 @@
-#include "x86_norm.h"
+#include "rows.h"
 
 namespace intformer::avx512vnni {
 

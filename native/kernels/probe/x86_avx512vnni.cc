@@ -1,4 +1,4 @@
-#include "x86_probe.h"
+#include "run_probe.h"
 
 namespace intformer::avx512vnni {
 

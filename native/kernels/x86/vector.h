@@ -6,3 +6,5 @@
 #else
 #include "vector256.h"
 #endif
+
+#include "wide.h"

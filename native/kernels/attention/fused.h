@@ -5,8 +5,8 @@
 // weights. Without VNNI all operands are widened to int16 with their zero points subtracted.
 #pragma once
 
-#include "../x86/rescale.h"
-#include "../x86/tile.h"
+#include "../simd/rescale.h"
+#include "../simd/tile.h"
 #include "attention.h"
 
 namespace intformer {

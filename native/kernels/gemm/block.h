@@ -1,8 +1,8 @@
 // The product of one block and its epilogue, for any vector width and any form.
 #pragma once
 
-#include "../x86/rescale.h"
-#include "../x86/tile.h"
+#include "../simd/rescale.h"
+#include "../simd/tile.h"
 #include "gemm.h"
 
 namespace intformer {

@@ -1,7 +1,7 @@
 // Normalisation of rows, for any vector width.
 #pragma once
 
-#include "../x86/rescale.h"
+#include "../simd/rescale.h"
 #include "norm.h"
 #include "row.h"
 

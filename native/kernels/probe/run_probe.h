@@ -1,6 +1,6 @@
 #pragma once
 
-#include "../x86/vector.h"
+#include "../simd/vector.h"
 #include "probe.h"
 
 namespace intformer {

@@ -1,7 +1,7 @@
 // Scale change of one row, for any vector width.
 #pragma once
 
-#include "../x86/rescale.h"
+#include "../simd/rescale.h"
 #include "elementwise.h"
 
 namespace intformer {
