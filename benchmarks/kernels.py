@@ -5,7 +5,7 @@
 Each product runs with its epilogue (requantize to uint8). The limit is what the same arithmetic
 reaches from registers alone, probed in the same process, before and after each product, with all
 threads at work. ``any``: int8 weights in [-128, 127]; ``symmetric``: in [-127, 127]; ``safe2``,
-``safe4``, ``safe8``: groups of 2, 4 or 8 weights whose magnitudes sum to at most 128.
+``safe4``, ``safe8``: weights small enough for sums of 2, 4 or 8 products in int16.
 """
 
 from __future__ import annotations

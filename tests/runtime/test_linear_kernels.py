@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from intformer.ir.graph import Array, Graph
+from intformer.ir.lanes import LANE_GROUPS, in_lane_order, safe_group
 from intformer.reference import interpret
 from intformer.runtime import Session
 from intformer.runtime.emit_linear import Form, choose_form
-from intformer.runtime.packing import safe_group
+from intformer.runtime.packing import pack_weight
 from programs import Builder
 
 SHAPES = [(1, 4, 8), (1, 384, 10), (5, 17, 3), (13, 64, 70), (50, 96, 129), (97, 30, 200)]
@@ -17,7 +18,7 @@ KINDS = {"any": Form.WIDE, "symmetric": Form.SIGN, 2: Form.PAIRS2, 4: Form.PAIRS
 
 
 def weights(kind: str | int, rows: int, columns: int, rng: np.random.Generator) -> Array:
-    """Weights that use all the room of their kind; the first two columns reach the limits."""
+    """Weights that use all the room of their kind; the first three columns reach the limits."""
     if not isinstance(kind, int):
         low = -128 if kind == "any" else -127
         weight = rng.integers(low, 128, (rows, columns))
@@ -26,12 +27,14 @@ def weights(kind: str | int, rows: int, columns: int, rng: np.random.Generator) 
     share = 128 // kind
     weight = rng.integers(-share, share + 1, (rows, columns))
     weight[:, 0], weight[:, 1] = -share, min(share, 127)
+    weight[::2, 2], weight[1::2, 2] = min(2 * share, 127), -2 * share
     return weight.astype(np.int8)
 
 
 def levels(rows: int, depth: int, rng: np.random.Generator) -> Array:
     x = rng.integers(0, 256, (rows, depth), dtype=np.uint8)
     x[0], x[-1, ::2] = 255, 255
+    x[1:3] = np.where((np.arange(depth) + np.arange(1, min(rows, 3))[:, None]) % 2, 0, 255)
     return x
 
 
@@ -78,5 +81,23 @@ def test_safe_group_counts_lanes() -> None:
     assert safe_group(weight) == 8
     weight[[4, 2], 1] = 64, -127
     assert safe_group(weight) == 2
-    weight[1, 1] = -65
+    weight[1, 1] = 65
     assert safe_group(weight) == 1
+
+
+def test_weights_of_opposite_signs_do_not_add_up() -> None:
+    weight = np.zeros((16, 3), np.int8)
+    weight[[0, 1, 4, 5, 8, 9, 12, 13], 2] = 32, -32, 32, -32, 32, -32, 32, -32
+    assert safe_group(weight) == 8
+    weight[[0, 1], 2] = 127, -128
+    assert safe_group(weight) == 2
+
+
+@pytest.mark.parametrize("size", LANE_GROUPS)
+def test_lane_order_is_how_weights_are_packed(size: int) -> None:
+    """Packed as [4-row block][lanes][4]: lane j of a block takes bytes 2j and 2j + 1."""
+    rows = np.arange(48)
+    packed = pack_weight(rows[:, None].astype(np.int8), 1, 4, 4).reshape(-1, size // 2, 2, 2)
+    together = packed.transpose(0, 2, 1, 3).reshape(-1, size)
+    expected = in_lane_order(rows[:, None]).reshape(-1, size)
+    assert sorted(map(sorted, together)) == sorted(map(sorted, expected))

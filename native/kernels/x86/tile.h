@@ -54,7 +54,7 @@ struct DotWide {
 
 #if !defined(__AVX512F__)
 // `Steps` u8 x s8 pair sums are added in int16 before they are widened; the plan has proved from
-// the weights that 255 times the largest sum of magnitudes fits.
+// the weights that 255 times the largest sum of weights of one sign fits.
 template <int Steps>
 struct DotPairs {
   static constexpr int kSteps = Steps;

@@ -10,6 +10,7 @@ import numpy as np
 
 from intformer.arith import STORAGE
 from intformer.ir.graph import Array, Node
+from intformer.ir.lanes import safe_group
 from intformer.runtime.fuse import Group
 from intformer.runtime.memory import Location
 from intformer.runtime.packing import (
@@ -18,7 +19,6 @@ from intformer.runtime.packing import (
     folded_offset,
     full_table,
     pack_weight,
-    safe_group,
     split_lanes,
 )
 from intformer.runtime.plan import DTYPE_CODES, Builder

@@ -91,23 +91,3 @@ def pack_weight(weight: Array, lanes: int, group: int, steps: int) -> Array:
     full[:rows, :columns] = weight
     blocks = full.reshape(-1, group, full.shape[1] // lanes, lanes)
     return np.ascontiguousarray(blocks.transpose(2, 0, 3, 1)).reshape(-1)
-
-
-SAFE_SUM = 128
-"""Weights whose products share an int16 lane: 255·128 = 32640 is the largest that fits."""
-
-
-def safe_group(weight: Array) -> int:
-    """How many products with uint8 may be added in int16: 8, 4, 2, or 1 if not even pairs.
-
-    Rows 4i + 2j and 4i + 2j + 1 of ``weight`` [K, O] share an int16 lane; lane j of two or four
-    consecutive blocks of four rows may be added before widening. A group is safe if the magnitudes
-    of its weights sum to at most ``SAFE_SUM`` in every column.
-    """
-    rows, columns = weight.shape
-    full = np.zeros((-(-rows // 16) * 16, columns), np.int16)
-    full[:rows] = np.abs(weight.astype(np.int16))
-    pairs = full.reshape(-1, 4, 2, 2, columns).sum(axis=3, dtype=np.int16)
-    fours = pairs.reshape(-1, 2, 2, 2, columns).sum(axis=2, dtype=np.int16)
-    candidates = ((8, fours.sum(axis=1, dtype=np.int16)), (4, fours), (2, pairs))
-    return next((size for size, sums in candidates if sums.max() <= SAFE_SUM), 1)
