@@ -1,0 +1,100 @@
+"""The integer arithmetic of intformer: the definition of what every program computes.
+
+Each function is written once over a small set of integer primitives (``xp``), so that the same text
+runs on NumPy arrays (the reference), on torch tensors (the forward pass of training), on integer
+intervals (the proof that nothing overflows) and on graph nodes (the ONNX artifact). Hand-written
+kernels are held to it by ``==``. ``docs/arithmetic.md`` derives it from first principles.
+
+Conventions. 8-bit activations are ``uint8`` with a zero point; weights are ``int8``; accumulators
+are ``int32``; the residual stream is ``int16``. Rounding happens once per result, to nearest with
+ties towards plus infinity: ``(x + 2^(s-1)) >> s`` with a floor shift; the ``2^(s-1)`` is part of an
+``offset`` that the lowering computes. ``min``, ``max`` and ``clip`` are used on ``int32`` alone,
+division only with a positive divisor. Every range these functions rely on is proved by
+``intformer.ir.verify``.
+"""
+
+from __future__ import annotations
+
+from intformer.arith.moves import (
+    embedding,
+    patches,
+    sum_axis,
+)
+from intformer.arith.normalization import (
+    NORM_BITS,
+    NORM_LIMIT,
+    integer_sqrt,
+    layer_norm,
+    nonnegative,
+    norm_constants,
+    normalize,
+    rms_norm,
+)
+from intformer.arith.primitives import (
+    SATURATION,
+    STORAGE,
+    Primitives,
+    Scalar,
+    Value,
+)
+from intformer.arith.products import (
+    linear,
+    linear16,
+)
+from intformer.arith.scaling import (
+    add,
+    requantize,
+    saturate,
+    scaled,
+    table,
+)
+from intformer.arith.softmax import (
+    EXP_BITS,
+    EXP_CONSTANT,
+    EXP_LINEAR,
+    EXP_QUADRATIC,
+    EXP_SCALE,
+    EXP_STEPS,
+    attention,
+    exp2_weight,
+    powers_of_two,
+    softmax_weights,
+    split_heads,
+)
+
+__all__ = [
+    "EXP_BITS",
+    "EXP_CONSTANT",
+    "EXP_LINEAR",
+    "EXP_QUADRATIC",
+    "EXP_SCALE",
+    "EXP_STEPS",
+    "NORM_BITS",
+    "NORM_LIMIT",
+    "SATURATION",
+    "STORAGE",
+    "Primitives",
+    "Scalar",
+    "Value",
+    "add",
+    "attention",
+    "embedding",
+    "exp2_weight",
+    "integer_sqrt",
+    "layer_norm",
+    "linear",
+    "linear16",
+    "nonnegative",
+    "norm_constants",
+    "normalize",
+    "patches",
+    "powers_of_two",
+    "requantize",
+    "rms_norm",
+    "saturate",
+    "scaled",
+    "softmax_weights",
+    "split_heads",
+    "sum_axis",
+    "table",
+]
