@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import intformer.artifact
 from intformer import artifact
+from programs import vit_like
 
 SCRIPT = """
 import sys
@@ -37,6 +39,25 @@ def test_artifacts_need_no_torch() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 10
+
+
+RUN = """
+import sys
+sys.modules["onnx"] = None
+from intformer import load
+from intformer.artifact import check_golden
+program = load(sys.argv[1])
+check_golden(program.graph, lambda graph, inputs: program.run(inputs))
+"""
+
+
+def test_loading_and_running_import_no_onnx(tmp_path: Path) -> None:
+    artifact.save(vit_like(), tmp_path / "vit.onnx")
+    source = str(Path(intformer.artifact.__file__).parents[2])
+    command = [sys.executable, "-c", RUN, str(tmp_path / "vit.onnx")]
+    environment = {**os.environ, "PYTHONPATH": source}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
 
 
 def test_public_names() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from intformer import artifact
 from intformer.artifact import schema, wire
+from intformer.artifact.functions import function_bytes
 from intformer.artifact.golden import golden_inputs, splitmix64
 from intformer.artifact.names import function_name, parse_function_name
 from intformer.errors import ArtifactError, VerifyError
@@ -48,6 +49,16 @@ def test_loaded_graph_is_the_saved_one(case: str) -> None:
     loaded = artifact.load_bytes(saved)
     assert_equal(graph, loaded)
     assert content(loaded) == saved == content(graph)
+
+
+@pytest.mark.parametrize("case", PROGRAMS | single_operator_cases())
+def test_function_bodies_are_encoded_as_onnx_encodes_them(case: str) -> None:
+    for node in (PROGRAMS | single_operator_cases())[case]():
+        name = function_name(node.op, node.attrs, len(node.inputs))
+        body = function_bytes(name, len(node.inputs))
+        function = onnx.FunctionProto.FromString(body)
+        assert function.name == name
+        assert function.SerializeToString(deterministic=True) == body
 
 
 def test_file_round_trip_keeps_metadata(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from onnx import FunctionProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from intformer.artifact import schema
-from intformer.artifact.functions import function, name_result, numbered
+from intformer.artifact.functions import function_bytes, name_result, numbered
 from intformer.artifact.names import function_name
 from intformer.artifact.onnx_primitives import Emitter, OnnxPrimitives, Value
 from intformer.ir.graph import Array, Graph, Node, TensorType
@@ -25,7 +25,14 @@ def structured(graph: Graph, names: dict[str, str]) -> Parts:
     ]
     constants = [tensor(names[name], array) for name, array in graph.constants.items()]
     arity = {name: len(node.inputs) for node, name in zip(graph, called, strict=True)}
-    return nodes, constants, [function(name, operands) for name, operands in arity.items()]
+    return (
+        nodes,
+        constants,
+        [
+            FunctionProto.FromString(function_bytes(name, operands))
+            for name, operands in arity.items()
+        ],
+    )
 
 
 def _call(node: Node, called: str, names: dict[str, str], index: int) -> NodeProto:
@@ -76,8 +83,7 @@ def flat(graph: Graph, names: dict[str, str]) -> Parts:
         result = evaluate(xp, node, [values[name] for name in node.inputs])
         name_result(emitter, result, names[node.output])
         for step in emitter.nodes:
-            step.name = f"{node.name}#{len(nodes)}"
-            nodes.append(step)
+            nodes.append(NodeProto.FromString(step.encoded(f"{node.name}#{len(nodes)}")))
     used = {name for node in nodes for name in node.input}
     constants = {names[name]: array for name, array in graph.constants.items()} | added.arrays
     return nodes, [tensor(n, a) for n, a in constants.items() if n in used], []

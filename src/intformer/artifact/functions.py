@@ -7,9 +7,7 @@ from functools import lru_cache
 from itertools import count
 from typing import Any
 
-from onnx import FunctionProto, helper
-
-from intformer.artifact import schema
+from intformer.artifact.messages import encoded_function
 from intformer.artifact.names import parse_function_name
 from intformer.artifact.onnx_primitives import Emitter, OnnxPrimitives, Value
 from intformer.ir.graph import Node
@@ -19,8 +17,8 @@ RESULT = "result"
 
 
 @lru_cache(maxsize=256)
-def function(name: str, operands: int) -> FunctionProto:
-    """The function called ``name`` when it has ``operands`` inputs.
+def function_bytes(name: str, operands: int) -> bytes:
+    """The ``FunctionProto`` of the function called ``name`` when it has ``operands`` inputs.
 
     Static attributes are part of the name; dynamic ones are attributes of the function. The body is
     what ``intformer.arith`` does, whatever the dtypes of the operands.
@@ -36,21 +34,8 @@ def function(name: str, operands: int) -> FunctionProto:
     node = Node(op, tuple(x.name for x in inputs), (RESULT,), {**static, **symbols})
     result = evaluate(OnnxPrimitives(emitter), node, inputs)
     name_result(emitter, result, RESULT)
-    return helper.make_function(
-        schema.DOMAIN,
-        name,
-        [x.name for x in inputs],
-        [RESULT],
-        emitter.nodes,
-        [helper.make_opsetid("", schema.OPSET)],
-        list(spec.dynamic),
-    )
-
-
-def function_bytes(name: str, operands: int) -> bytes:
-    """The function as it stands in a file."""
-    content: bytes = function(name, operands).SerializeToString(deterministic=True)
-    return content
+    names = [x.name for x in inputs]
+    return encoded_function(name, names, RESULT, spec.dynamic, emitter.nodes)
 
 
 def numbered(prefix: str = "") -> Callable[[str], str]:
@@ -75,11 +60,11 @@ def _dtype(operand: Operand) -> str | None:
 
 def name_result(emitter: Emitter, result: Value, name: str) -> None:
     """Give the value ``result`` the name ``name``."""
-    made = {output for node in emitter.nodes for output in node.output}
+    made = {output for node in emitter.nodes for output in node.outputs}
     if result.name not in made:
         result = emitter.node("Identity", [result], result.dtype)
     for node in emitter.nodes:
-        for names in (node.input, node.output):
+        for names in (node.inputs, node.outputs):
             for index, other in enumerate(names):
                 if other == result.name:
                     names[index] = name

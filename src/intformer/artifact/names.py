@@ -1,4 +1,4 @@
-"""Names of functions: an operator, its static attributes and, where it varies, its operands.
+"""Names of values, and of functions: an operator, its static attributes, its operands.
 
 ``requantize_uint8``, ``attention_6_uint8_mask``, ``reshape_0xm1x192``, ``concat_1_of3``. A name and
 a number of operands determine a function's body, so a loader can generate the body it expects.
@@ -17,6 +17,14 @@ from intformer.ir.operators import OPERATORS, Operator
 
 _NUMBER = re.compile(r"(0|m?[1-9][0-9]*)")
 _EMPTY = "none"
+
+
+def check_name(name: str) -> None:
+    """Raise ``ArtifactError`` unless ``name`` may name a value: printable, not empty, not long."""
+    if not name or len(name) > schema.MAX_NAME or not name.isprintable():
+        raise ArtifactError(
+            f"value name {name[:40]!r} must have 1 to {schema.MAX_NAME} printable characters"
+        )
 
 
 def function_name(op: str, attrs: dict[str, Attribute], operands: int) -> str:

@@ -13,8 +13,8 @@ from hashlib import sha256
 from typing import Any
 
 import numpy as np
-from onnx import AttributeProto, NodeProto, helper, numpy_helper
 
+from intformer.artifact.messages import OnnxNode, Reference
 from intformer.artifact.schema import ELEMENT_TYPES
 from intformer.ir.graph import Array
 
@@ -88,7 +88,7 @@ class Emitter:
         name: Callable[[str], str],
         store: Callable[[Array], str] | None = None,
     ) -> None:
-        self.nodes: list[NodeProto] = []
+        self.nodes: list[OnnxNode] = []
         self._name, self._store = name, store
         self._constants: dict[tuple[str, tuple[int, ...], bytes], Value] = {}
 
@@ -97,7 +97,9 @@ class Emitter:
     ) -> Value:
         """Append one node and return its output."""
         output = self._name(op)
-        self.nodes.append(helper.make_node(op, [x.name for x in inputs], [output], **attrs))
+        self.nodes.append(
+            OnnxNode(op, [x.name for x in inputs], [output], dict(sorted(attrs.items())))
+        )
         return Value(self, output, dtype, scalar=scalar)
 
     def constant(self, content: Any, dtype: str) -> Value:
@@ -110,16 +112,12 @@ class Emitter:
 
     def _write_constant(self, array: Array, dtype: str) -> Value:
         if self._store is None:
-            return self.node("Constant", [], dtype, value=numpy_helper.from_array(array))
+            return self.node("Constant", [], dtype, value=array)
         return Value(self, self._store(array), dtype, array=array)
 
     def symbol(self, attribute: str) -> Value:
         """The value of a function's attribute, a scalar."""
-        result = self.node("Constant", [], "int64", scalar=True)
-        self.nodes[-1].attribute.append(
-            AttributeProto(name="value_int", ref_attr_name=attribute, type=AttributeProto.INT)
-        )
-        return result
+        return self.node("Constant", [], "int64", scalar=True, value_int=Reference(attribute))
 
     def cast(self, x: Value, dtype: str) -> Value:
         """``x`` as ``dtype``; nothing is written where it is known to have it."""
@@ -231,7 +229,7 @@ class OnnxPrimitives:
         return self.emitter.node("Reshape", [x, self._axes(*shape)], x.dtype)
 
     def transpose(self, x: Value, perm: tuple[int, ...]) -> Value:
-        return self.emitter.node("Transpose", [x], x.dtype, perm=list(perm))
+        return self.emitter.node("Transpose", [x], x.dtype, perm=perm)
 
     def slice(self, x: Value, axis: int, start: int, stop: int, step: int = 1) -> Value:
         bounds = [self._axes(number) for number in (start, stop, axis, step)]

@@ -8,11 +8,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from onnx import AttributeProto, TensorProto
 
 from intformer.artifact import schema
-from intformer.artifact.names import parse_function_name
-from intformer.artifact.save import check_name
+from intformer.artifact.messages import INT
+from intformer.artifact.names import check_name, parse_function_name
 from intformer.artifact.wire import Message
 from intformer.errors import ArtifactError
 from intformer.ir.graph import Array, Attribute, Dim, Graph, Node, TensorType
@@ -167,6 +166,8 @@ def constant(name: str, tensor: Message) -> Array:
 def _dtype(name: str, number: int) -> str:
     if number in schema.DTYPES:
         return schema.DTYPES[number]
+    from onnx import TensorProto
+
     known = {value: key for key, value in TensorProto.DataType.items()}
     raise ArtifactError(
         f"value '{name}' has element type {known.get(number, number)}: "
@@ -203,7 +204,7 @@ def _attributes(where: str, op: str, attributes: Iterable[Message]) -> dict[str,
             raise ArtifactError(f"{where}: {op} has no attribute {name[:80]!r}")
         if name in found:
             raise ArtifactError(f"{where}: attribute '{name}' is given twice")
-        if attribute.get("type") != AttributeProto.INT or "i" not in attribute:
+        if attribute.get("type") != INT or "i" not in attribute:
             raise ArtifactError(f"{where}: attribute '{name}' must be an integer")
         found[name] = attribute["i"]
     return found

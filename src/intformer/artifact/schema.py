@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import metadata
-
-from onnx import TensorProto
-
 FORMAT = "1"
 """Version of the file format; function bodies are part of it (docs/artifact.md)."""
 
@@ -16,11 +12,11 @@ DOMAIN_VERSION = 1
 PRODUCER = "intformer"
 
 ELEMENT_TYPES: dict[str, int] = {
-    "uint8": TensorProto.UINT8,
-    "int8": TensorProto.INT8,
-    "int16": TensorProto.INT16,
-    "int32": TensorProto.INT32,
-    "int64": TensorProto.INT64,
+    "uint8": 2,
+    "int8": 3,
+    "int16": 5,
+    "int32": 6,
+    "int64": 7,
 }
 """Every element type of a value: dtype -> number in ONNX. There is no float among them."""
 
@@ -69,6 +65,8 @@ MAX_METADATA_BYTES = 2**23
 
 def producer_version() -> str:
     """Version of the installed package, or 0 where it runs from a bare source tree."""
+    from importlib import metadata
+
     try:
         return metadata.version("intformer")
     except metadata.PackageNotFoundError:

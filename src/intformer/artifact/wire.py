@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import onnx
-
 from intformer.artifact import schema
 from intformer.errors import ArtifactError
 
@@ -186,6 +184,8 @@ def _damaged(what: str) -> ArtifactError:
 
 
 def _not_allowed(message: str, number: int) -> ArtifactError:
+    import onnx
+
     kind: Any = onnx
     for part in message.split("."):
         kind = getattr(kind, part)

@@ -11,6 +11,7 @@ from onnx import ModelProto, ValueInfoProto, helper
 
 from intformer.artifact import forms, schema
 from intformer.artifact.golden import make_golden
+from intformer.artifact.names import check_name
 from intformer.errors import ArtifactError
 from intformer.ir.graph import Graph
 from intformer.ir.verify import storage_bytes, verify
@@ -130,14 +131,6 @@ def _fresh(name: str, taken: set[str]) -> str:
         number += 1
     taken.add(f"{name}_{number}")
     return f"{name}_{number}"
-
-
-def check_name(name: str) -> None:
-    """Raise ``ArtifactError`` unless ``name`` may name a value: printable, not empty, not long."""
-    if not name or len(name) > schema.MAX_NAME or not name.isprintable():
-        raise ArtifactError(
-            f"value name {name[:40]!r} must have 1 to {schema.MAX_NAME} printable characters"
-        )
 
 
 def _metadata(graph: Graph, names: dict[str, str], flat: bool) -> dict[str, str]:
