@@ -91,6 +91,18 @@ def safe_linear(make: Maker, group: int) -> Case:
     return case("linear", {"x": x, "weight": weight, "bias": make.within("int32", -9, 9, 12)}, "x")
 
 
+def unpack4(make: Maker) -> Cases:
+    """Columns, groups, half a group; all levels, with the largest multipliers of either sign."""
+    for columns, groups, half in ((1, 1, 1), (3, 2, 16), (8, 3, 4), (5, 1, 32), (17, 4, 16)):
+        packed = make.within("uint8", 0, 255, columns, groups, half)
+        multiplier = make.within("int8", -15, 15, columns, groups)
+        for rows in {2 * half * groups, 2 * half * (groups - 1) + 1}:
+            operands = {"packed": packed, "multiplier": multiplier}
+            yield f"{columns}x{groups}x{half}-{rows}", case("unpack4", operands, "", rows=rows)
+    steep = {"packed": np.array([[[0xFF, 0x88]]], np.uint8), "multiplier": np.int8([[18]])}
+    yield "steep", case("unpack4", steep, "", rows=3)
+
+
 def requantize(make: Maker) -> Cases:
     """Results reach twice the range that they are clipped to."""
     for source, dtype, each in product(ACTIVATIONS, RESULTS, (False, True)):
@@ -303,4 +315,5 @@ FAMILIES = (
     reductions,
     patches,
     moves,
+    unpack4,
 )

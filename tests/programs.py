@@ -69,6 +69,19 @@ class Builder:
         op = "linear16" if self.graph.types[x].dtype == "int16" else "linear"
         return self.node(op, x, weight, bias, name=name)
 
+    def packed_linear(
+        self, x: str, outputs: int, name: str, group: int = 32, op: str = "linear"
+    ) -> str:
+        """A linear layer with random weights of 4 bits: both signs of multipliers, all levels."""
+        rows = self.graph.types[x].shape[-1]
+        assert isinstance(rows, int)
+        groups = -(-rows // group)
+        packed = self.random(f"{name}.packed", "uint8", (outputs, groups, group // 2), 0, 255)
+        factors = self.random(f"{name}.factors", "int8", (outputs, groups), -15, 15)
+        weight = self.node("unpack4", packed, factors, name=name, rows=rows)
+        bias = self.random(f"{name}.bias", "int32", (outputs,), -40_000, 40_000)
+        return self.node(op, x, weight, bias, name=name)
+
     def factors(self, name: str, ratio: float, shift: int, channels: int) -> str:
         """Per-channel multipliers around ratio·2^shift."""
         spread = self.rng.uniform(0.8, 1.2, channels)
@@ -174,7 +187,7 @@ def vit_like(seed: int = 0, *, width: int = 32, heads: int = 2, classes: int = 7
     build.output("pooled", build.requantize(pooled, 1 / 10, "int16", "pool"))
     token = build.node("slice", tokens, axis=1, start=0, stop=1)
     token = build.norm(build.node("reshape", token, shape=(0, width)), "norm")
-    logits = build.linear(token, classes, "head")
+    logits = build.packed_linear(token, classes, "head")
     build.output("logits", logits)
     build.output("label", build.node("argmax", logits, axis=-1))
     return build.graph
@@ -257,6 +270,9 @@ def _cases() -> Iterator[tuple[str, Case]]:
     for rows in (1, 64, 2000):
         yield f"linear-{rows}", lambda r=rows: _linear("uint8", r)
         yield f"linear16-{rows}", lambda r=rows: _linear("int16", min(r, 500))
+    for rows, group in ((1, 2), (64, 32), (75, 64), (130, 8)):
+        yield f"packed-{rows}-{group}", lambda r=rows, g=group: _packed(r, g)
+    yield "packed16", lambda: _packed(40, 32, "int16")
     for op in ("layer_norm", "rms_norm"):
         for channels in (1, 2, 33, 192):
             yield f"{op}-{channels}", lambda o=op, c=channels: _norm(o, c)
@@ -372,6 +388,13 @@ def _linear(dtype: str, rows: int) -> Graph:
     bias = build.constant("bias", [-1000, 0, 1, 7, 2**20, -(2**20)], "int32")
     op = "linear" if dtype == "uint8" else "linear16"
     return _finish(build, build.node(op, build.input("x", dtype, ("N", 3, rows)), name, bias))
+
+
+def _packed(rows: int, group: int, dtype: str = "uint8") -> Graph:
+    build = Builder()
+    op = "linear" if dtype == "uint8" else "linear16"
+    x = build.input("x", dtype, ("N", 3, rows))
+    return _finish(build, build.packed_linear(x, 6, "fc", group, op))
 
 
 def _norm(op: str, channels: int) -> Graph:

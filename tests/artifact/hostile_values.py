@@ -181,3 +181,28 @@ def unlimited_sum(model: ModelProto) -> None:
 @corruption("range [300, 400] is not within uint8", base="bert")
 def range_beyond_the_dtype(model: ModelProto) -> None:
     metadata(model, "intformer.input_ranges").value = '{"ids": [0, 49], "mask": [300, 400]}'
+
+
+# Weights of 4 bits
+
+
+@corruption("does not fit int8")
+def multipliers_that_leave_int8(model: ModelProto) -> None:
+    fill(initializer(model, "head.factors"), 127)
+
+
+@corruption("rows = 65 must end in the last of 1 groups of 32")
+def rows_beyond_the_packed_ones(model: ModelProto) -> None:
+    call(model, "unpack4").op_type = "unpack4_65"
+
+
+@corruption("rows = 2147483648 must end in the last")
+def a_huge_weight_from_few_bytes(model: ModelProto) -> None:
+    call(model, "unpack4").op_type = "unpack4_2147483648"
+
+
+@corruption("must have one value per group of packed")
+def multipliers_of_another_layer(model: ModelProto) -> None:
+    tensor = initializer(model, "head.factors")
+    array = np.ones((3, 1), np.int8)
+    tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))

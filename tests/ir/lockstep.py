@@ -71,9 +71,9 @@ class LockstepPrimitives:
     def floor_shift(self, x: Pair, s: int) -> Pair:
         return Pair(x.numbers >> s, self.proofs.floor_shift(x.proof, s), "floor_shift")
 
-    def floor_divide(self, x: Pair, y: Pair) -> Pair:
-        proof = self.proofs.floor_divide(x.proof, y.proof)
-        return Pair(x.numbers // y.numbers, proof, "floor_divide")
+    def floor_divide(self, x: Pair, y: Pair | int) -> Pair:
+        proof = self.proofs.floor_divide(x.proof, _proof(y))
+        return Pair(x.numbers // _numbers(y), proof, "floor_divide")
 
     def minimum(self, x: Pair, y: Pair | int) -> Pair:
         proof = self.proofs.minimum(x.proof, _proof(y))

@@ -42,6 +42,29 @@ def weights_that_are_an_input(g: Graph) -> None:
     g.inputs["bias"] = g.types["bias"]
 
 
+@rejected("packed-75-64", "multiplier must be a constant")
+def multipliers_that_are_an_input(g: Graph) -> None:
+    del g.constants["fc.factors"]
+    g.inputs["fc.factors"] = g.types["fc.factors"]
+
+
+@rejected(
+    "packed-75-64", r"multiplier \[6, 3\] must have one value per group of packed \[6, 2, 32\]"
+)
+def multipliers_of_another_layer(g: Graph) -> None:
+    replace(g, "fc.factors", np.ones((6, 3)))
+
+
+@rejected("packed-75-64", "rows = 64 must end in the last of 2 groups of 64")
+def rows_that_leave_a_group_unused(g: Graph) -> None:
+    g.nodes[0].attrs["rows"] = 64
+
+
+@rejected("packed-75-64", "a value in .* does not fit int8")
+def products_beyond_int8(g: Graph) -> None:
+    replace(g, "fc.factors", np.full((6, 2), 17))
+
+
 @rejected("linear-64", "inner dimensions differ")
 def matmul_mismatch(g: Graph) -> None:
     retype(g, "x", "uint8", ("N", 3, 63))

@@ -64,6 +64,15 @@ def linear16(rng: Rng) -> tuple[Operands, Attributes]:
     return linear(rng, "int16")
 
 
+def unpack4(rng: Rng) -> tuple[Operands, Attributes]:
+    columns, groups, half = (int(v) for v in rng.integers(1, 5, 3))
+    operands = [
+        constant(rng, "uint8", (columns, groups, half)),
+        constant(rng, "int8", (columns, groups), int(rng.integers(0, 6))),
+    ]
+    return operands, {"rows": int(rng.integers(1, 2 * half * groups + 2))}
+
+
 def requantize(rng: Rng) -> tuple[Operands, Attributes]:
     operands = [
         variable(rng, dtype_of(rng), (2, 5), bits(rng)),
@@ -172,6 +181,7 @@ def any_variable(rng: Rng) -> Any:
 GENERATORS: dict[str, Callable[[Rng], tuple[Operands, Attributes]]] = {
     "linear": linear,
     "linear16": linear16,
+    "unpack4": unpack4,
     "requantize": requantize,
     "add": add,
     "table": table,

@@ -40,6 +40,7 @@ from intformer.arith.primitives import (
 from intformer.arith.products import (
     linear,
     linear16,
+    unpack4,
 )
 from intformer.arith.scaling import (
     add,
@@ -97,4 +98,5 @@ __all__ = [
     "split_heads",
     "sum_axis",
     "table",
+    "unpack4",
 ]

@@ -23,3 +23,19 @@ def linear16(xp: Primitives, x: Value, weight: Value, bias: Value) -> Value:
     low = wide - high * 256
     upper = xp.matmul(xp.cast(high + 128, "uint8"), weight, 128, 0)
     return upper * 256 + xp.matmul(xp.cast(low, "uint8"), weight, 0, 0) + bias
+
+
+def unpack4(xp: Primitives, packed: Value, multiplier: Value, *, rows: int) -> Value:
+    """4-bit weights times a small multiplier per group: int8 [rows, O] from bytes, all constants.
+
+    ``packed`` uint8 [O, G, H] holds G groups of 2·H weights for each output channel: the low halves
+    of the bytes are the first H of a group, the high halves the others; a half is a weight in
+    -8..7, plus 8. ``multiplier`` int8 [O, G]. Weights past ``rows`` fill the last group up. Every
+    product must fit int8: the result is an ordinary weight of ``linear``, known to factor.
+    """
+    pairs = xp.cast(packed, "int32")
+    high = xp.floor_divide(pairs, 16)
+    levels = xp.concat([pairs - high * 16, high], 2) - 8
+    products = levels * xp.reshape(xp.cast(multiplier, "int32"), (0, 0, 1))
+    flat = xp.slice(xp.reshape(xp.cast(products, "int8"), (0, -1)), 1, 0, rows)
+    return xp.transpose(flat, (1, 0))

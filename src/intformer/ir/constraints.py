@@ -45,6 +45,22 @@ def linear(attrs: Attributes, operands: Sequence[Shape]) -> None:
     )
 
 
+def unpack4(attrs: Attributes, operands: Sequence[Shape]) -> None:
+    """One multiplier per group, and rows that end in the last group."""
+    packed, multiplier = operands
+    _require(
+        packed[:2] == multiplier,
+        f"multiplier {shapes.text(multiplier)} must have one value per group of packed "
+        f"{shapes.text(packed)}",
+    )
+    _, groups, half = (int(d) for d in packed)
+    most, rows = groups * half * 2, attrs["rows"]
+    _require(
+        most - 2 * half < rows <= most,
+        f"rows = {rows} must end in the last of {groups} groups of {2 * half}",
+    )
+
+
 def requantize(attrs: Attributes, operands: Sequence[Shape]) -> None:
     """Multiplier and offset for the tensor or per channel."""
     x, multiplier, offset = operands

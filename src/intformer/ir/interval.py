@@ -2,12 +2,14 @@
 
 Running an operator here infers dtype and shape of its result and proves, from the actual constants,
 that no sum, product, shift or cast leaves its range. A bound is one number or one per channel (the
-last axis). All numbers are Python integers: the proof itself cannot overflow.
+last axis). All numbers are Python integers: the proof itself cannot overflow. What depends on
+constants alone is computed: its value is then known as well as its range.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -89,7 +91,7 @@ class Interval:
 
     def __add__(self, other: Interval | int) -> Interval:
         right = self.coerce(other)
-        return self._result(right, self.low + right.low, self.high + right.high)
+        return self._result(right, self.low + right.low, self.high + right.high, np.add)
 
     __radd__ = __add__
 
@@ -102,7 +104,7 @@ class Interval:
         low, high = self.low - right.high, self.high - right.low
         if self.origin[:1] == ("max",) and self.origin[1] is other:
             low = greater(low, 0)
-        return self._result(right, low, high)
+        return self._result(right, low, high, np.subtract)
 
     def __rsub__(self, other: int) -> Interval:
         return self.coerce(other) - self
@@ -112,7 +114,7 @@ class Interval:
         low, high = product_range(self.low, self.high, right.low, right.high)
         if other is self:
             low = greater(low, 0)
-        result = self._result(right, low, high)
+        result = self._result(right, low, high, np.multiply)
         if self.origin[:1] == ("shifted",) and right.flat() == (2 ** self.origin[2],) * 2:
             result.origin = ("floored", *self.origin[1:])
         return result
@@ -131,18 +133,32 @@ class Interval:
     def coerce(self, other: Interval | int) -> Interval:
         """``other`` as an interval of this dtype; raises where two dtypes would mix."""
         if not isinstance(other, Interval):
-            return Interval(self.dtype, (), int(other), int(other))
+            single = Interval(self.dtype, (), int(other), int(other))
+            single.value = np.array(int(other), self.dtype)
+            return single
         if other.dtype != self.dtype:
             raise VerifyError(f"operands of dtypes {self.dtype} and {other.dtype} cannot mix")
         return other
 
-    def _result(self, other: Interval, low: Bound, high: Bound) -> Interval:
-        return Interval(self.dtype, shapes.broadcast(self.shape, other.shape), low, high)
+    def _result(self, other: Interval, low: Bound, high: Bound, function: Any) -> Interval:
+        result = Interval(self.dtype, shapes.broadcast(self.shape, other.shape), low, high)
+        return folded(result, function, self, other)
 
     def _compared(self, other: Interval | int, origin: tuple[Any, ...]) -> Interval:
         right = self.coerce(other)
         shape = shapes.broadcast(self.shape, right.shape)
         return Interval("bool", shape, 0, 1, origin=origin)
+
+
+def folded(result: Interval, function: Callable[..., Array], *operands: Interval) -> Interval:
+    """``result``, or the very value of ``function`` where all operands have one.
+
+    The range of ``result`` was checked before, so that computing it cannot wrap.
+    """
+    arrays = [operand.value for operand in operands if operand.value is not None]
+    if len(arrays) < len(operands):
+        return result
+    return Interval.constant(np.asarray(function(*arrays), result.dtype))
 
 
 def product_range(al: Bound, ah: Bound, bl: Bound, bh: Bound) -> tuple[Bound, Bound]:
@@ -194,7 +210,8 @@ class IntervalPrimitives:
         if x.least < 0:
             raise VerifyError(f"a dividend in [{x.least}, {x.most}] may be negative")
         shape = shapes.broadcast(x.shape, right.shape)
-        return Interval(x.dtype, shape, x.low // right.high, x.high // right.low)
+        result = Interval(x.dtype, shape, x.low // right.high, x.high // right.low)
+        return folded(result, np.floor_divide, x, right)
 
     def minimum(self, x: Interval, y: Interval | int) -> Interval:
         return self._extreme(x, y, lesser)
@@ -287,10 +304,13 @@ class IntervalPrimitives:
         if sorted(perm) != list(range(len(x.shape))):
             raise VerifyError(f"{perm} is not a permutation of {len(x.shape)} axes")
         bounds = (x.low, x.high) if perm[-1] == len(perm) - 1 else x.flat()
-        return Interval(x.dtype, tuple(x.shape[p] for p in perm), *bounds)
+        result = Interval(x.dtype, tuple(x.shape[p] for p in perm), *bounds)
+        return folded(result, lambda array: array.transpose(perm), x)
 
     def slice(self, x: Interval, axis: int, start: int, stop: int, step: int = 1) -> Interval:
         shape = shapes.sliced(x.shape, axis, start, stop, step)
+        if x.value is not None:
+            return Interval.constant(x.value.take(range(start, stop, step), axis))
         if axis % len(x.shape) != len(x.shape) - 1:
             return Interval(x.dtype, shape, x.low, x.high)
         low, high = (b[start:stop:step] if np.size(b) > 1 else b for b in (x.low, x.high))
@@ -300,6 +320,9 @@ class IntervalPrimitives:
         if len({x.dtype for x in xs}) != 1:
             raise VerifyError("concat needs operands of one dtype")
         shape = shapes.concat([x.shape for x in xs], axis)
+        values = [x.value for x in xs if x.value is not None]
+        if len(values) == len(xs):
+            return Interval.constant(np.concatenate(values, axis))
         last = axis % len(shape) == len(shape) - 1
         lows = [x.least if last else x.low for x in xs]
         highs = [x.most if last else x.high for x in xs]

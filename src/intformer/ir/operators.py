@@ -106,6 +106,16 @@ _ALL = (
         constraint=constraints.linear,
     ),
     Operator(
+        "unpack4",
+        arith.unpack4,
+        (
+            Operand("packed", ("uint8",), rank=3, constant=True),
+            Operand("multiplier", ("int8",), rank=2, constant=True),
+        ),
+        static={"rows": int},
+        constraint=constraints.unpack4,
+    ),
+    Operator(
         "requantize",
         arith.requantize,
         (Operand("x", ACTIVATION), MULTIPLIER, OFFSET),

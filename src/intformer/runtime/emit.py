@@ -214,6 +214,10 @@ def _patches(builder: Builder, node: Node) -> None:
     builder.step("patches", [*places], [*numbers, out_h, out_w])
 
 
+def _unpack4(builder: Builder, node: Node) -> None:
+    """Nothing: its readers decide in what form they want the weight (``Builder.stored``)."""
+
+
 def _reshape(builder: Builder, node: Node) -> None:
     builder.alias(node.output, node.inputs[0])
 
@@ -278,6 +282,7 @@ _EMITTERS: dict[str, Callable[[Builder, Node], None]] = {
     "sum": _reduce,
     "argmax": _reduce,
     "patches": _patches,
+    "unpack4": _unpack4,
     "reshape": _reshape,
     "transpose": _transpose,
     "slice": _slice,

@@ -40,10 +40,9 @@ UNITS_PER_THREAD = 4
 def emit_linear(builder: Builder, group: Group) -> None:
     """One ``gemm`` step for a linear layer and what is fused to it."""
     linear = group.head
-    weight = _wide_weight(builder, linear)
     *lead, depth = builder.shape(linear.inputs[0])
-    rows, columns = math.prod(lead), weight.shape[1]
-    b, form = _packed(builder, linear, weight)
+    rows, columns = math.prod(lead), builder.shape(linear.output)[-1]
+    b, form = _packed(builder, linear)
     numbers = [*block_sizes(rows, columns, builder.machine.threads), rows, columns, depth, form]
     numbers += [DTYPE_CODES[builder.dtype(linear.inputs[0])], depth]
     places: list[Location | None] = [builder.locate(linear.inputs[0]), b]
@@ -68,24 +67,20 @@ def _even(size: int, largest: int, step: int) -> int:
     return -(-size // (parts * step)) * step
 
 
-def _wide_weight(builder: Builder, linear: Node) -> Array:
-    """The weight; a single column is repeated where the bias has more (it broadcasts)."""
-    weight, bias = (builder.graph.constants[name] for name in linear.inputs[1:])
-    return np.broadcast_to(weight, (weight.shape[0], max(weight.shape[1], bias.size)))
-
-
-def _packed(builder: Builder, linear: Node, weight: Array) -> tuple[Location, int]:
+def _packed(builder: Builder, linear: Node) -> tuple[Location, int]:
     """The packed weight and the native ``Form`` of the product."""
+    name = linear.inputs[1]
     form = builder.constants.note(
-        ("form", linear.inputs[1], linear.op),
-        lambda: choose_form(builder.machine.level, linear.op, weight),
+        ("form", name, linear.op),
+        lambda: choose_form(builder.machine.level, linear.op, builder.stored(name)),
     )
-    key = ("weight", linear.inputs[1], weight.shape, form)
+    key = ("weight", name, form)
     if form is Form.PLAIN:
-        return builder.constant(key, lambda: weight), form
+        return builder.constant(key, lambda: builder.stored(name)), form
     group, steps = (2, 1) if form is Form.WIDE else (4, STEPS[form])
+    lanes = builder.machine.lanes
     return builder.constant(
-        key, lambda: pack_weight(weight, builder.machine.lanes, group, steps)
+        key, lambda: pack_weight(builder.stored(name), lanes, group, steps)
     ), form
 
 
@@ -195,7 +190,7 @@ def _offset(builder: Builder, group: Group, multiplier: str, offset: str, column
 def _bias(builder: Builder, group: Group) -> Array:
     """The bias that belongs to what the product form computes: ``SIGN`` takes x - 128 for x."""
     _, weight, bias = group.head.inputs
-    own = builder.graph.constants[bias]
+    own = builder.stored(bias)
     if builder.constants.notes.get(("form", weight, group.head.op)) is not Form.SIGN:
         return own
-    return np.asarray(own + 128 * builder.graph.constants[weight].sum(axis=0, dtype=np.int64))
+    return np.asarray(own + 128 * builder.stored(weight).sum(axis=0, dtype=np.int64))

@@ -90,7 +90,7 @@ def _repeats_within(inner: Shape, outer: Shape) -> bool:
 
 def _per_channel(graph: Graph, linear: Node, parameters: tuple[str, ...]) -> bool:
     """Whether all parameters hold one value or one per output channel."""
-    channels = graph.constants[linear.inputs[1]].shape[1]
+    channels = graph.types[linear.inputs[1]].shape[1]
     return all(graph.constants[name].size in (1, channels) for name in parameters) and (
         graph.constants[linear.inputs[2]].size in (1, channels)
     )

@@ -6,7 +6,9 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from intformer.ir.graph import Array, Dim, Graph
+from intformer.ir.graph import Array, Dim, Graph, Node
+from intformer.ir.operators import evaluate
+from intformer.reference.primitives import NumpyPrimitives
 from intformer.runtime.fuse import Group
 from intformer.runtime.memory import Kind, Location, Storage, place
 from intformer.runtime.packing import Constants
@@ -58,6 +60,19 @@ class Builder:
     places: dict[str, Location] = field(default_factory=dict)
     storages: list[Storage] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.packed: dict[str, Node] = {n.output: n for n in self.graph if n.op == "unpack4"}
+        """Weights stored in 4 bits and the nodes that expand them."""
+
+    def stored(self, name: str) -> Array:
+        """The array of a constant; weights of 4 bits are expanded and not kept."""
+        if name not in self.packed:
+            return self.graph.constants[name]
+        node = self.packed[name]
+        operands = [self.graph.constants[operand] for operand in node.inputs]
+        expanded: Array = evaluate(NumpyPrimitives(), node, operands)
+        return expanded
+
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a value with symbols resolved."""
         return self.resolve(self.graph.types[name].shape)
@@ -74,8 +89,7 @@ class Builder:
     def locate(self, name: str) -> Location:
         """Where a value lives; a constant becomes a slot on first use."""
         if name not in self.places:
-            array = self.graph.constants[name]
-            self.places[name] = self.constant(("value", name), lambda: array)
+            self.places[name] = self.constant(("value", name), lambda: self.stored(name))
         return self.places[name]
 
     def constant(self, key: tuple[object, ...], make: Callable[[], Array]) -> Location:
