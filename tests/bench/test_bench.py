@@ -46,6 +46,7 @@ def measured(float_model, tmp_path_factory):
     done = bench(
         float_model, *QUICK, "--peers", "ort,torch", "--levels", "portable", "--json",
         "--markdown", folder / "bench.md", "--plot", folder / "bench.svg",
+        "--report", folder / "bench.html",
     )  # fmt: skip
     assert done.exit_code == 0, done.stderr
     return json.loads(done.stdout), folder
@@ -85,6 +86,8 @@ def test_documents(measured):
     text = (folder / "bench.md").read_text()
     assert "| intformer | int8 |" in text and "fastest float32 engine" in text
     assert (folder / "bench.svg").read_text().lstrip().startswith("<?xml")
+    page = (folder / "bench.html").read_text()
+    assert "<svg" in page and "http-equiv" not in page and "<td>intformer</td>" in page
 
 
 def test_program_alone_and_a_peer_that_is_absent(program, monkeypatch):

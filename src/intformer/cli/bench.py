@@ -26,14 +26,15 @@ QUICK_ROUNDS, QUICK_SECONDS = 2, 0.05
 
 def bench(
     what: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="PROGRAM|SOURCE",
+            show_default=False,
             help="An integer program, or a float model that is quantized on the spot: zoo:NAME, "
             "timm:NAME, hf:FOLDER, a float .onnx file, or arch:NAME (random weights): deit_tiny, "
             "deit_small, deit_base, vit_s14, minilm, bert_base, vit_nano.",
         ),
-    ],
+    ] = None,
     threads: Annotated[str, typer.Option(metavar="N,...", help="Numbers of threads.")] = "1,2",
     batch: Annotated[str, typer.Option(metavar="N,...", help="Batch sizes.")] = "1,8",
     tokens: Annotated[int, typer.Option(min=1, help="Length of text sequences.")] = 128,
@@ -71,6 +72,23 @@ def bench(
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a bar chart (.png or .svg).")
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page (.html) with chart and table.")
+    ] = None,
+    kernels: Annotated[
+        bool,
+        typer.Option(
+            "--kernels",
+            help="Time each kernel, at every level or those of --levels, as a percentage of what "
+            "this machine's instructions reach.",
+        ),
+    ] = False,
+    shapes: Annotated[
+        str, typer.Option(metavar="KxN,...", help="With --kernels: depths and columns of products.")
+    ] = "192x576,384x1536,1536x384,768x3072,3072x768",
+    rows: Annotated[
+        int, typer.Option(min=1, max=4096, metavar="M", help="With --kernels: rows, or tokens.")
+    ] = 197,
     as_json: Json = False,
 ) -> None:
     """Measure speed, memory and agreement against PyTorch, ONNX Runtime and OpenVINO.
@@ -84,8 +102,19 @@ def bench(
       intformer bench zoo:vit_cifar10
       intformer bench arch:deit_small --threads 1,2 --batch 1 --levels avx2
       intformer bench vit.onnx --against zoo:vit_cifar10 --peers torch,ort-u8s8 --json
+      intformer bench --kernels --threads 1 --levels avx2 --shapes 384x1536
     """
+    from intformer.cli.bench_kernels import bench_kernels, kernel_plan
     from intformer.evaluate.bench.runner import Plan
+
+    _check_files(markdown, plot, report)
+    if kernels:
+        turns = QUICK_ROUNDS if quick else 2 * rounds
+        wanted = kernel_plan(shapes, rows, _threads(threads), turns)
+        bench_kernels(wanted, _levels(levels), markdown, as_json=as_json)
+        return
+    if what is None:
+        raise InputError("bench: name a PROGRAM or SOURCE, or use --kernels; see --help")
 
     plan = Plan(
         threads=_threads(threads),
@@ -95,9 +124,8 @@ def bench(
         peers=_peers(peers),
         levels=_levels(levels),
     )
-    _check_files(markdown, plot)
     results = _measure(_model(what, against, weights, output), plan, tokens, recipe)
-    _write(results, markdown, plot)
+    _write(results, markdown, plot, report)
     if as_json:
         console.print_json(results.to_json())
     else:
@@ -151,9 +179,13 @@ def _levels(text: str) -> list[str]:
     return names
 
 
-def _check_files(*files: Path | None) -> None:
+def _check_files(markdown: Path | None, plot: Path | None, report: Path | None) -> None:
     """Complain before minutes of measuring, not after."""
-    for file in files:
+    from intformer.evaluate.bench.plot import plot_format
+
+    if plot is not None:
+        plot_format(plot)
+    for file in (markdown, plot, report):
         if file is not None and not file.parent.is_dir():
             raise InputError(f"{file}: there is no folder {file.parent}")
 
@@ -263,8 +295,9 @@ def _versions(peers: Sequence[str]) -> dict[str, str]:
 # -- results ---------------------------------------------------------------------------------------
 
 
-def _write(results: Results, markdown: Path | None, plot: Path | None) -> None:
+def _write(results: Results, markdown: Path | None, plot: Path | None, report: Path | None) -> None:
     from intformer.evaluate.bench import tables
+    from intformer.evaluate.bench.page import write_page
     from intformer.evaluate.bench.plot import write_plot
 
     if markdown is not None:
@@ -273,6 +306,9 @@ def _write(results: Results, markdown: Path | None, plot: Path | None) -> None:
     if plot is not None:
         with console.writing(plot) as temporary:
             write_plot(results, temporary)
+    if report is not None:
+        with console.writing(report) as temporary:
+            write_page(results, temporary)
 
 
 def _print(results: Results) -> None:

@@ -140,6 +140,11 @@ class Report:
 
 def render(report: Report) -> str:
     """The page as text; it refers to nothing outside itself."""
+    return fill("report.html.j2", report=report)
+
+
+def fill(template: str, **values: Any) -> str:
+    """A page from a file of ``templates``."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -148,8 +153,7 @@ def render(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters["grouped"] = lambda number: f"{number:,}"
-    template = environment.get_template("report.html.j2")
-    return template.render(report=report, version=__version__)
+    return environment.get_template(template).render(version=__version__, **values)
 
 
 def write_report(report: Report, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 from intformer.errors import InputError
@@ -12,6 +13,27 @@ COLOURS = {"ours": "#0b6e4f", "int8": "#d98e04", "float32": "#8d99ae"}
 
 
 def write_plot(results: Results, file: Path) -> None:
+    """The chart as a file; its ending says the format.
+
+    Raises:
+        InputError: matplotlib is not installed, or the format is not known.
+    """
+    file.write_bytes(chart(results, plot_format(file)))
+
+
+def plot_format(file: Path) -> str:
+    """``png``, ``svg`` or ``pdf``, from the ending of the name.
+
+    Raises:
+        InputError: another ending.
+    """
+    form = file.suffix.removeprefix(".")
+    if form not in ("png", "svg", "pdf"):
+        raise InputError(f"--plot {file.name}: name a .png, .svg or .pdf file")
+    return form
+
+
+def chart(results: Results, form: str) -> bytes:
     """One panel per configuration, one bar per engine, shortest time on top.
 
     Raises:
@@ -23,7 +45,7 @@ def write_plot(results: Results, file: Path) -> None:
         matplotlib.use("Agg")
         from matplotlib import pyplot
     except ImportError:
-        raise InputError("--plot needs matplotlib: pip install matplotlib") from None
+        raise InputError("a chart needs matplotlib: pip install matplotlib") from None
     panels = results.configurations
     figure, axes = pyplot.subplots(
         1, len(panels), figsize=(4.6 * len(panels), 3.8), squeeze=False, layout="constrained"
@@ -42,5 +64,7 @@ def write_plot(results: Results, file: Path) -> None:
         axis.spines[["top", "right"]].set_visible(False)
         axis.margins(x=0.15)
     figure.suptitle(results.source)
-    figure.savefig(file, dpi=120)
+    made = io.BytesIO()
+    figure.savefig(made, format=form, dpi=120)
     pyplot.close(figure)
+    return made.getvalue()

@@ -1,0 +1,240 @@
+"""``intformer bench --kernels``: every kernel, at every level, against the limit of the machine.
+
+The limit of a product is what the same arithmetic reaches from registers alone; that of a kernel
+that moves data, a plain copy of as many bytes. Both are measured in the same process, before each
+kernel, with all threads at work.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from statistics import median
+
+import numpy as np
+
+from intformer.errors import InputError
+from intformer.evaluate.bench.kernel_graphs import Kernel, others, products
+from intformer.runtime.emit_linear import Form, choose_form
+from intformer.runtime.session import Session
+
+try:
+    from intformer import _native as native
+except ImportError:
+    native = None  # type: ignore[assignment]
+
+Progress = Callable[[str, int, int], None]
+"""Called with (stage, done, total)."""
+
+SHAPES = ((192, 576), (384, 1536), (1536, 384), (768, 3072), (3072, 768))
+"""(K, N) of the products of DeiT-Tiny, -Small and -Base."""
+
+TURN = 0.01
+"""Seconds of one timed turn, at least one call."""
+
+PROBE_ROUNDS = 100_000
+
+
+@dataclass(frozen=True)
+class KernelPlan:
+    """What to measure: shapes (K, N), rows (M), threads, and turns of each kernel."""
+
+    shapes: Sequence[tuple[int, int]] = SHAPES
+    rows: int = 197
+    threads: Sequence[int] = (1, 2)
+    rounds: int = 15
+
+
+@dataclass(frozen=True)
+class KernelRow:
+    """One kernel at one level.
+
+    Attributes:
+        level: instruction-set level.
+        kernel, weights: see ``Kernel``.
+        form: how products are computed at this level, empty for other kernels.
+        rows, depth, columns: M, K, N.
+        threads: number of threads.
+        unit: ``GMAC/s`` or ``GB/s``.
+        best, median: rates of the fastest and the median turn.
+        limit: the fastest rate of the probe of the same form, 0 if the level has none.
+        limit_median: its median.
+        exact_limit: the limit of the fastest form that is exact for any product of a pair
+            (``pairs2`` on AVX2), to compare forms of one level with each other.
+    """
+
+    level: str
+    kernel: str
+    weights: str
+    form: str
+    rows: int
+    depth: int
+    columns: int
+    threads: int
+    unit: str
+    best: float
+    median: float
+    limit: float
+    limit_median: float
+    exact_limit: float
+
+    @property
+    def share(self) -> float | None:
+        """Part of the limit that the fastest turn reaches."""
+        return self.best / self.limit if self.limit else None
+
+    @property
+    def median_share(self) -> float | None:
+        """The same for medians."""
+        return self.median / self.limit_median if self.limit_median else None
+
+    @property
+    def exact_share(self) -> float | None:
+        """Part of ``exact_limit``."""
+        return self.best / self.exact_limit if self.exact_limit else None
+
+    def to_json(self) -> dict[str, object]:
+        """All figures."""
+        shares = ("share", "median_share", "exact_share")
+        return {**asdict(self), **{name: getattr(self, name) for name in shares}}
+
+
+def measure_levels(
+    plan: KernelPlan, levels: Sequence[str], progress: Progress | None = None
+) -> list[KernelRow]:
+    """Rows of each level, measured in a process of its own.
+
+    Raises:
+        InputError: the native extension is missing, or a measurement failed.
+    """
+    if native is None:
+        raise InputError("--kernels needs the compiled extension intformer._native")
+    advance = progress or (lambda *_: None)
+    rows: list[KernelRow] = []
+    for done, level in enumerate(levels):
+        advance("levels", done, len(levels))
+        rows += _in_process(plan, level)
+    advance("levels", len(levels), len(levels))
+    return rows
+
+
+def _in_process(plan: KernelPlan, level: str) -> list[KernelRow]:
+    command = [sys.executable, "-m", "intformer.evaluate.bench.kernels", json.dumps(asdict(plan))]
+    environment = {**os.environ, "INTFORMER_ISA": level}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise InputError(f"kernels of level {level} could not be measured: {last}")
+    return [KernelRow(**row) for row in json.loads(done.stdout)]
+
+
+def measure_here(plan: KernelPlan) -> Iterator[KernelRow]:
+    """Rows of the level of this process."""
+    for threads in plan.threads:
+        for kernel in _kernels(plan):
+            yield _measure(kernel, threads, plan.rounds)
+
+
+def _kernels(plan: KernelPlan) -> Iterator[Kernel]:
+    for depth, columns in plan.shapes:
+        yield from products(plan.rows, depth, columns, all_weights=native.level() == "avx2")
+    for width in dict.fromkeys(depth for depth, _ in plan.shapes if depth <= 768):
+        yield from others(plan.rows, width)
+
+
+def _measure(kernel: Kernel, threads: int, rounds: int) -> KernelRow:
+    """Turns of the kernel and of its limit, one after the other."""
+    work, form = (kernel.macs or kernel.bytes) / 1e9, _form(kernel)
+    session = Session(kernel.graph, threads=threads)
+    run = session.prepared(kernel.inputs)
+    run()
+    calls = _calls(run, threads)
+    rates, limits, exact = [], [], []
+    for _ in range(rounds):
+        limits.append(_limit(kernel, form, threads))
+        exact.append(_limit(kernel, _exact_form(), threads) if kernel.macs else limits[-1])
+        start = _clock(threads)
+        for _ in range(calls):
+            run()
+        rates.append(work * calls / (_clock(threads) - start))
+    return KernelRow(
+        native.level(),
+        kernel.name,
+        kernel.weights,
+        form.name.lower() if kernel.macs else "",
+        kernel.rows,
+        kernel.depth,
+        kernel.columns,
+        threads,
+        "GMAC/s" if kernel.macs else "GB/s",
+        max(rates),
+        median(rates),
+        max(limits),
+        median(limits),
+        max(exact),
+    )
+
+
+def _calls(run: Callable[[], object], threads: int) -> int:
+    """Calls that fill a turn."""
+    start = _clock(threads)
+    run()
+    return max(1, round(TURN / max(_clock(threads) - start, 1e-6)))
+
+
+def _clock(threads: int) -> float:
+    """Seconds: this thread's CPU time where it works alone, so that a busy machine matters less."""
+    return time.thread_time() if threads == 1 else time.perf_counter()
+
+
+def _form(kernel: Kernel) -> Form:
+    """How the level computes the kernel's products; attention widens where there is no VNNI."""
+    level = native.level()
+    if "weight" in kernel.graph.constants:
+        return choose_form(level, "linear", kernel.graph.constants["weight"])
+    return {"portable": Form.PLAIN, "avx2": Form.WIDE}.get(level, Form.VNNI)
+
+
+def _exact_form() -> Form:
+    return {"portable": Form.PLAIN, "avx2": Form.PAIRS2}.get(native.level(), Form.VNNI)
+
+
+def _limit(kernel: Kernel, form: Form, threads: int) -> float:
+    """GMAC/s of the inner step of ``form`` from registers, or GB/s of a copy."""
+    if kernel.macs:
+        return _at_once(lambda: native.probe(int(form), PROBE_ROUNDS) / 1e9, threads)
+    source = np.ones(kernel.bytes // 2, np.uint8)
+    target = np.empty_like(source)
+    target[:] = source
+
+    def copy() -> float:
+        for _ in range(50):
+            np.copyto(target, source)
+        return 50 * 2 * source.size / 1e9
+
+    return _at_once(copy, 1)
+
+
+def _at_once(work: Callable[[], float], threads: int) -> float:
+    """Rate of ``work``, which returns how much it has done, in all threads together."""
+
+    def once(_: int) -> float:
+        start = _clock(threads)
+        done = work()
+        return done / (_clock(threads) - start)
+
+    if threads == 1:
+        return once(0)
+    with ThreadPoolExecutor(threads) as pool:
+        return sum(pool.map(once, range(threads)))
+
+
+if __name__ == "__main__":
+    settings = KernelPlan(**json.loads(sys.argv[1]))
+    print(json.dumps([asdict(row) for row in measure_here(settings)]))
