@@ -8,9 +8,9 @@ from typer.testing import CliRunner
 
 from intformer.cli.main import app
 from intformer.evaluate.bench.kernel_graphs import WEIGHTS, others, products, random_weight
+from intformer.ir.lanes import safe_group
 from intformer.ir.verify import verify
 from intformer.reference import interpret
-from intformer.runtime.packing import safe_group
 from intformer.runtime.session import Session, describe
 
 LEVELS = describe().get("levels", [])
