@@ -29,16 +29,22 @@ def _exact(array: Array) -> Bound:
 
 def _exact_bound(bound: Bound) -> Bound:
     """``bound`` as Python integers, alone or in an object array: NumPy scalars would wrap."""
+    if type(bound) is int:
+        return bound
     return _exact(bound) if np.ndim(bound) else int(bound)
 
 
 def lesser(a: Bound, b: Bound) -> Bound:
     """Element-wise minimum in Python integers."""
+    if type(a) is type(b) is int:
+        return min(a, b)
     return np.minimum(a, b, dtype=object)
 
 
 def greater(a: Bound, b: Bound) -> Bound:
     """Element-wise maximum in Python integers."""
+    if type(a) is type(b) is int:
+        return max(a, b)
     return np.maximum(a, b, dtype=object)
 
 
@@ -79,11 +85,11 @@ class Interval:
 
     @property
     def least(self) -> int:
-        return int(np.min(self.low))
+        return self.low if type(self.low) is int else int(np.min(self.low))
 
     @property
     def most(self) -> int:
-        return int(np.max(self.high))
+        return self.high if type(self.high) is int else int(np.max(self.high))
 
     def flat(self) -> tuple[int, int]:
         """The range over all channels."""
