@@ -9,6 +9,7 @@
 
 #include "../executor/program.h"
 #include "../kernels/registry.h"
+#include "../storage/mapped_file.h"
 
 namespace nb = nanobind;
 
@@ -27,6 +28,11 @@ std::vector<std::byte*> pointers_to(const std::vector<Array>& arrays) {
     pointers.push_back(static_cast<std::byte*>(const_cast<void*>(array.data())));
   }
   return pointers;
+}
+
+// The bytes of a file as a NumPy array that cannot be written.
+nb::ndarray<nb::numpy, const uint8_t, nb::ndim<1>> content(const MappedFile& file) {
+  return {file.data(), {file.size()}};
 }
 
 // A program together with the arrays its constants live in.
@@ -86,6 +92,11 @@ NB_MODULE(_native, m) {
   m.def("probe", [](int64_t form, int64_t rounds) {
     return kernels().probe(static_cast<Form>(form), rounds);
   });
+  nb::class_<MappedFile>(m, "MappedFile")
+      .def(nb::init<int, size_t>(), nb::arg("descriptor"), nb::arg("size"))
+      .def_prop_ro("content", &content, nb::rv_policy::reference_internal)
+      .def_prop_ro("intact", &MappedFile::intact)
+      .def("release", &MappedFile::release);
   nb::class_<Engine>(m, "Engine")
       .def(nb::init<int>(), nb::arg("threads"))
       .def_prop_ro("threads", &Engine::threads);

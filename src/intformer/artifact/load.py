@@ -7,6 +7,7 @@ import stat
 
 from intformer.artifact import schema, wire
 from intformer.artifact.functions import function_bytes
+from intformer.artifact.mapped import MappedFile, map_file
 from intformer.artifact.read import Reader
 from intformer.artifact.wire import Message
 from intformer.errors import ArtifactError, VerifyError
@@ -36,12 +37,17 @@ def load(path: str | os.PathLike[str], *, max_bytes: int = schema.MAX_FILE_BYTES
         VerifyError: the program in it cannot be proved sound.
     """
     try:
-        return load_bytes(_read(path, max_bytes))
+        graph = _program(*_open(path, max_bytes))
     except VerifyError as error:
         raise type(error)(f"'{os.fspath(path)}': {error}") from None
+    graph.release_constants()
+    return graph
 
 
-def _read(path: str | os.PathLike[str], max_bytes: int) -> bytes:
+def _open(
+    path: str | os.PathLike[str], max_bytes: int
+) -> tuple[bytes | memoryview, MappedFile | None]:
+    """The content of the file, mapped where that is possible."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         with os.fdopen(descriptor, "rb") as file:
@@ -50,7 +56,8 @@ def _read(path: str | os.PathLike[str], max_bytes: int) -> bytes:
                 raise ArtifactError("not a regular file")
             if status.st_size > max_bytes:
                 raise ArtifactError(f"{status.st_size} bytes, at most {max_bytes} are allowed")
-            return file.read(max_bytes)
+            mapped = map_file(file.fileno(), status.st_size, os.fspath(path))
+            return (file.read(max_bytes) if mapped is None else mapped.content), mapped
     except FileNotFoundError:
         raise ArtifactError("there is no such file") from None
     except IsADirectoryError:
@@ -59,13 +66,20 @@ def _read(path: str | os.PathLike[str], max_bytes: int) -> bytes:
         raise ArtifactError(f"cannot be read: {error}") from None
 
 
-def load_bytes(content: bytes) -> Graph:
+def load_bytes(content: bytes | memoryview) -> Graph:
     """Read and verify the program in the bytes of a structured ``.onnx`` file.
+
+    Large weights are views of ``content``, not copies.
 
     Raises:
         ArtifactError: the content is damaged or holds what the format excludes.
         VerifyError: the program in it cannot be proved sound.
     """
+    return _program(content, None)
+
+
+def _program(content: bytes | memoryview, mapped: MappedFile | None) -> Graph:
+    """The program in ``content``, which is that of the file ``mapped`` if there is one."""
     _check_kind(content)
     data = memoryview(content)
     _check_producer(data)
@@ -75,16 +89,17 @@ def load_bytes(content: bytes) -> Graph:
     _check_versions(model, metadata)
     reader = Reader(metadata)
     graph = reader.read(decoder.decode("GraphProto", model["graph"]))
+    graph.backing = mapped
     verify(graph)
     _check_functions(model["functions"], reader.called)
     return graph
 
 
-def _check_kind(content: bytes) -> None:
-    if not content:
+def _check_kind(content: bytes | memoryview) -> None:
+    if not len(content):
         raise ArtifactError("the file is empty")
     for magic, kind in _FOREIGN.items():
-        if content.startswith(magic):
+        if content[: len(magic)] == magic:
             raise ArtifactError(f"this is {kind}; programs are .onnx files written by intformer")
 
 

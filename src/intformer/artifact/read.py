@@ -17,6 +17,10 @@ from intformer.errors import ArtifactError
 from intformer.ir.graph import Array, Attribute, Dim, Graph, Node, TensorType
 from intformer.ir.operators import OPERATORS
 
+VIEW_BYTES = 2**16
+"""Constants of bytes from this size on stay in the file's memory; smaller and wider ones, which may
+lie at odd addresses there, are copied."""
+
 
 class Reader:
     """Reads one file into ``graph``; ``called`` lists its functions with their operand counts."""
@@ -159,8 +163,10 @@ def constant(name: str, tensor: Message) -> Array:
         raise ArtifactError(
             f"constant '{name}' {dtype}{list(shape)} needs {wanted} bytes, the file has {len(raw)}"
         )
-    stored = np.frombuffer(raw, kind.newbyteorder("<"))
-    return stored.reshape(shape).astype(kind, copy=True)
+    stored = np.frombuffer(raw, kind.newbyteorder("<")).reshape(shape)
+    if kind.itemsize == 1 and wanted >= VIEW_BYTES:
+        return stored
+    return stored.astype(kind, copy=True)
 
 
 def _dtype(name: str, number: int) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from numpy.typing import NDArray
 
@@ -75,6 +75,16 @@ class Node:
         return value
 
 
+class Backing(Protocol):
+    """Where constants of a graph lie, if not in memory of their own: a mapped file."""
+
+    def check(self) -> None:
+        """Raise ``IntformerError`` if the constants may have changed since the graph was made."""
+
+    def release(self) -> None:
+        """Give memory of constants back; it is filled again when they are read."""
+
+
 @dataclass
 class Graph:
     """A float or integer program.
@@ -89,6 +99,8 @@ class Graph:
         limits: symbol -> largest value it may take (inclusive).
         input_ranges: input name -> (lowest, highest) value allowed; the dtype's range if absent.
         metadata: text for humans and tools (recipe, provenance, scales); never needed to execute.
+        backing: what holds constants that are views, None if each has memory of its own. Whoever
+            has read constants asks it, by ``check_constants``, whether they were the right ones.
     """
 
     stage: Stage
@@ -100,6 +112,7 @@ class Graph:
     limits: dict[str, int] = field(default_factory=dict)
     input_ranges: dict[str, tuple[int, int]] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
+    backing: Backing | None = field(default=None, compare=False, repr=False)
 
     def add_constant(self, name: str, array: Array) -> str:
         """Store ``array`` under ``name`` (made unique if taken) and return the name used."""
@@ -156,6 +169,16 @@ class Graph:
         self.constants = {k: v for k, v in self.constants.items() if k in needed}
         alive = needed | set(self.inputs) | {o for n in self.nodes for o in n.outputs}
         self.types = {k: v for k, v in self.types.items() if k in alive}
+
+    def check_constants(self) -> None:
+        """Raise ``IntformerError`` if constants may have changed since the graph was made."""
+        if self.backing is not None:
+            self.backing.check()
+
+    def release_constants(self) -> None:
+        """Give memory back that the system can fill again when constants are read."""
+        if self.backing is not None:
+            self.backing.release()
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,9 @@ MAX_ELEMENTS = 2**31
 """Most elements of one value at the limits of its symbols; more is an attack or a mistake."""
 
 MAX_RANK = 8
+
+RELEASE_BYTES = 2**17
+"""Constants of this size are worth a system call."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ def verify(graph: Graph) -> Proof:
 
     Raises:
         VerifyError: the first rule that is broken, with the node that breaks it.
+        ArtifactError: the file that holds the constants was changed meanwhile.
     """
     if graph.stage != "integer":
         raise VerifyError(f"stage is '{graph.stage}': only integer programs can be verified")
@@ -61,7 +65,9 @@ def verify(graph: Graph) -> Proof:
         if node.output in values:
             raise VerifyError(f"value '{node.output}' is defined twice")
         values[node.output] = _check_node(graph, xp, node, values)
+        _release_large(graph, node.inputs)
     _check_outputs(graph, values)
+    graph.check_constants()
     ranges = {name: value.flat() for name, value in values.items()}
     return Proof(ranges, frozenset(graph.constants))
 
@@ -80,6 +86,7 @@ def _sources(graph: Graph) -> dict[str, Interval]:
         if array.size == 0:
             raise VerifyError(f"constant '{name}' is empty")
         values[name] = Interval.constant(array)
+        _release_large(graph, (name,))
         _check_declared(graph, name, TensorType(str(array.dtype), tuple(array.shape)))
     for name, kind in graph.inputs.items():
         if name in values:
@@ -87,6 +94,12 @@ def _sources(graph: Graph) -> dict[str, Interval]:
         values[name] = _input_interval(graph, name, kind)
         _check_declared(graph, name, kind)
     return values
+
+
+def _release_large(graph: Graph, names: Iterable[str]) -> None:
+    """Give back the memory of large constants that have just been read from a file."""
+    if any(graph.constants[n].nbytes >= RELEASE_BYTES for n in names if n in graph.constants):
+        graph.release_constants()
 
 
 def _check_declared(graph: Graph, name: str, actual: TensorType) -> None:

@@ -29,9 +29,12 @@ def interpret(
 
     Raises:
         InputError: an input is missing, unknown, of the wrong shape or kind, or out of range.
+        ArtifactError: the file that holds the constants was changed meanwhile.
     """
     checked = check_inputs(graph, inputs)
-    return execute(graph, NumpyPrimitives(), {**graph.constants, **checked}, observer)
+    outputs = execute(graph, NumpyPrimitives(), {**graph.constants, **checked}, observer)
+    graph.check_constants()
+    return outputs
 
 
 def execute(

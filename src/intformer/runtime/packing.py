@@ -12,11 +12,19 @@ from intformer.ir.graph import Array
 
 T = TypeVar("T")
 
+RELEASE_BYTES = 2**16
+"""Constants of this size are worth a system call."""
+
 
 class Constants:
-    """Arrays that programs of one session share, each made on first use."""
+    """Arrays that programs of one session share, each made on first use.
 
-    def __init__(self) -> None:
+    None of them is a view of what it was made from, so that this may change or go. ``release`` is
+    called after large ones are made.
+    """
+
+    def __init__(self, release: Callable[[], None] = lambda: None) -> None:
+        self._release = release
         self.arrays: list[Array] = []
         self.notes: dict[tuple[object, ...], Any] = {}
         self._index: dict[tuple[object, ...], int] = {}
@@ -31,7 +39,11 @@ class Constants:
         """The index of the array under ``key``, made by ``make`` if it is new."""
         if key not in self._index:
             self._index[key] = len(self.arrays)
-            self.arrays.append(np.ascontiguousarray(make()))
+            made = make()
+            own = made.flags.writeable and made.flags.c_contiguous
+            self.arrays.append(made if own else np.array(made, order="C"))
+            if made.nbytes >= RELEASE_BYTES:
+                self._release()
         return self._index[key]
 
 

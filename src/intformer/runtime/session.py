@@ -43,7 +43,7 @@ class Session:
         if native is not None:
             self._engine = native.Engine(self.threads)
             self._groups = fuse(graph)
-            self._constants = Constants()
+            self._constants = Constants(graph.release_constants)
             self._programs: OrderedDict[tuple[int, ...], tuple[native.Program, Plan]] = (
                 OrderedDict()
             )
@@ -55,6 +55,7 @@ class Session:
         Raises:
             InputError: an input is missing, unknown, of the wrong shape or kind, or out of range;
                 or INTFORMER_ISA names a level that this CPU does not have.
+            ArtifactError: the file that holds the constants was changed before they were packed.
         """
         if native is None:
             return interpret(self.graph, inputs)
@@ -115,7 +116,10 @@ class Session:
 
     def _compile(self, sizes: Mapping[str, int]) -> tuple[native.Program, Plan]:
         machine = Machine(_level(), native.lanes(), self.threads)
+        known = len(self._constants.arrays)
         plan = make_plan(self.graph, self._groups, sizes, self._constants, emit, machine)
+        if len(self._constants.arrays) > known:
+            self.graph.check_constants()
         program = native.Program(plan.steps, plan.slots, self._constants.arrays, plan.arena_bytes)
         return program, plan
 
