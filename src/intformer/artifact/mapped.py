@@ -35,9 +35,9 @@ class MappedFile:
         """Raise ``ArtifactError`` if the file was changed or cut off since it was opened."""
         if not self._file.intact:
             raise ArtifactError(
-                f"the file '{self._name}' was changed while it was in use, so what was verified is gone: "
-                "load it again; replace artifacts by renaming (as save does), not by writing into "
-                "them"
+                f"the file '{self._name}' was changed while it was in use, so what was verified is "
+                "gone: load it again; replace artifacts by renaming (as save does), not by writing "
+                "into them"
             )
 
     def release(self) -> None:
