@@ -56,5 +56,6 @@ def bench_kernels(
         console.print_json(found)
         return
     out = console.output()
-    out.print(kernel_tables.rich_table(rows))
+    for table in kernel_tables.rich_tables(rows):
+        out.print(table)
     out.print(kernel_tables.NOTE, markup=False)
