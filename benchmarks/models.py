@@ -1,9 +1,10 @@
-"""Runs ``intformer bench`` on well-known shapes and writes the tables of docs/benchmarks.md.
+"""Runs ``intformer bench`` on well-known shapes and writes docs/benchmarks.md and README.md.
 
     python benchmarks/models.py [--results out/bench] [--only deit_tiny ...] [OPTIONS]
 
-Further OPTIONS go to the command, for example ``--threads 1``. A model whose result is in the
-folder is not measured again; delete the file to do so.
+Further OPTIONS go to the command, for example ``--threads 1`` or ``--also w4a8``. A model whose
+result is in the folder is not measured again; delete the file to do so. Tables hold every result
+that the folder has.
 """
 
 from __future__ import annotations
@@ -14,19 +15,13 @@ import subprocess
 import sys
 from pathlib import Path
 from statistics import geometric_mean
+from typing import Any
 
 from intformer.evaluate.bench import tables
 from intformer.evaluate.bench.results import Results
 
-BATCHES = {
-    "deit_tiny": "1,8",
-    "deit_small": "1",
-    "deit_base": "1",
-    "vit_s14": "1",
-    "minilm": "1,8",
-    "bert_base": "1",
-}
-DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
+MODELS = ("deit_tiny", "deit_small", "deit_base", "vit_s14", "minilm", "bert_base")
+ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- written by benchmarks/models.py -->", "<!-- end -->"
 TITLES = {
     "fastest_float": "fastest float32 engine",
@@ -34,61 +29,104 @@ TITLES = {
     "torch_eager": "PyTorch float32 eager",
 }
 
+Stored = dict[str, dict[str, Any]]
+"""What ``intformer bench --json`` printed, by model."""
+
 
 def measure(model: str, file: Path, options: list[str]) -> None:
     """One run of the command; its JSON goes to ``file``."""
-    chosen = ["--batch", BATCHES[model], "--levels", "avx2,avxvnni", *options, "--json"]
-    command = [sys.executable, "-m", "intformer.cli.main", "bench", f"arch:{model}", *chosen]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    command = [sys.executable, "-m", "intformer.cli.main", "bench", f"arch:{model}", *options]
+    done = subprocess.run([*command, "--json"], stdout=subprocess.PIPE, text=True, check=True)
     file.write_text(done.stdout)
 
 
-def summary(found: dict[str, dict[str, object]]) -> list[str]:
-    """Ratios of every model, and their geometric means over the models."""
-    lines = [f"| kernels | model | {' | '.join(TITLES.values())} |", "|---|---|---:|---:|---:|"]
-    for level in ("best", *next(iter(found.values()))["ratios_by_level"]):  # type: ignore[misc]
-        by_model = {model: _ratios(stored, level) for model, stored in found.items()}
-        for model, ratios in by_model.items():
-            lines.append(f"| {level} | {model} | {_cells(ratios)} |")
-        means = {
-            name: geometric_mean([r[name] for r in by_model.values() if r[name]]) for name in TITLES
-        }
-        lines.append(f"| {level} | **geometric mean** | {_cells(means, '**')} |")
+def variants(found: Stored) -> list[str]:
+    """Names of the programs and levels measured, the main program at its best level first."""
+    names = [name for stored in found.values() for name in stored["ratios_by_variant"]]
+    return ["", *dict.fromkeys(names)]
+
+
+def of_variant(found: Stored, variant: str) -> dict[str, dict[str, float]]:
+    """Ratios by model."""
+    ratios = {
+        model: stored["ratios_by_variant"].get(variant) if variant else stored["ratios"]
+        for model, stored in found.items()
+    }
+    return {model: known for model, known in ratios.items() if known}
+
+
+def means(by_model: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Geometric means over the models."""
+    return {
+        name: geometric_mean([r[name] for r in by_model.values() if r[name]]) for name in TITLES
+    }
+
+
+def label(variant: str) -> str:
+    """``[w4a8]@avx2`` in words."""
+    recipe, _, level = variant.partition("@")
+    return " ".join(filter(None, [recipe.strip("[]") or "W8A8", f"({level})" if level else ""]))
+
+
+def summary(found: Stored) -> list[str]:
+    """Ratios of every model and program, and their geometric means over the models."""
+    lines = [f"| program | model | {' | '.join(TITLES.values())} |", "|---|---|---:|---:|---:|"]
+    for variant in variants(found):
+        by_model = of_variant(found, variant)
+        lines += [f"| {label(variant)} | {m} | {_cells(r)} |" for m, r in by_model.items()]
+        lines.append(f"| {label(variant)} | **geometric mean** | {_cells(means(by_model), '**')} |")
     return lines
 
 
-def _ratios(stored: dict[str, object], level: str) -> dict[str, float]:
-    found = stored["ratios"] if level == "best" else stored["ratios_by_level"][level]  # type: ignore[index]
-    return dict(found)  # type: ignore[call-overload, no-any-return]
+def overview(found: Stored) -> list[str]:
+    """For the README: milliseconds beside the fastest peers, and the means."""
+    titles = ["intformer, ms", *(f"against the {title}" for title in TITLES.values())]
+    lines = [f"| shape | {' | '.join(titles)} |", f"|---|{'---:|' * len(titles)}"]
+    for model, ratios in of_variant(found, "").items():
+        results = Results.from_json(found[model])
+        own = [r for r in results.rows if r.engine == "intformer" and r.batch == 1]
+        times = " / ".join(tables.milliseconds(row) for row in own)
+        lines.append(f"| {model} | {times} | {_cells(ratios)} |")
+    total = _cells(means(of_variant(found, "")), "**")
+    first = Results.from_json(next(iter(found.values())))
+    threads = " and ".join(str(n) for n in dict.fromkeys(row.threads for row in first.rows))
+    batches = " and ".join(str(n) for n in dict.fromkeys(row.batch for row in first.rows))
+    words = [
+        f"Milliseconds are for batch 1 on {threads} threads, ratios geometric means over these "
+        f"threads and batch {batches}.",
+        tables.machine_line(first) + ".",
+    ]
+    return [*lines, f"| **geometric mean** | | {total} |", "", *words]
 
 
 def _cells(ratios: dict[str, float], mark: str = "") -> str:
     return " | ".join(f"{mark}{ratios[name]:.2f}x{mark}" for name in TITLES)
 
 
-def write(found: dict[str, dict[str, object]]) -> None:
-    """Replace the generated part of the document."""
-    sections = [tables.markdown(Results.from_json(stored)) for stored in found.values()]
-    text = DOCUMENT.read_text(encoding="utf-8")
+def write(document: Path, lines: list[str]) -> None:
+    """Replace the generated part of a document."""
+    text = document.read_text(encoding="utf-8")
     before, after = text[: text.index(BEGIN)], text[text.index(END) :]
-    made = "\n".join([BEGIN, "", *summary(found), "", *sections])
-    DOCUMENT.write_text(f"{before}{made}\n{after}", encoding="utf-8")
+    made = "\n".join([BEGIN, "", *lines, ""])
+    document.write_text(f"{before}{made}\n{after}", encoding="utf-8")
 
 
 def main() -> None:
     """Measure what is not measured yet, then write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("out/bench"))
-    parser.add_argument("--only", nargs="+", choices=BATCHES, default=list(BATCHES))
+    parser.add_argument("--only", nargs="*", choices=MODELS, default=list(MODELS))
     arguments, options = parser.parse_known_args()
     arguments.results.mkdir(parents=True, exist_ok=True)
-    found = {}
     for model in arguments.only:
         file = arguments.results / f"{model}.json"
         if not file.exists():
             measure(model, file, options)
-        found[model] = json.loads(file.read_text())
-    write(found)
+    files = {model: arguments.results / f"{model}.json" for model in MODELS}
+    found = {m: json.loads(file.read_text()) for m, file in files.items() if file.exists()}
+    sections = [tables.markdown(Results.from_json(stored)) for stored in found.values()]
+    write(ROOT / "docs" / "benchmarks.md", [*summary(found), "", *sections])
+    write(ROOT / "README.md", overview(found))
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def test_every_engine_has_a_row_per_configuration(measured):
     rows = [(row["engine"], row["threads"], row["batch"]) for row in found["rows"]]
     engines = ["intformer", "intformer@portable", "ort", "torch"]
     assert rows == [(engine, 1, batch) for batch in (1, 3) for engine in engines]
-    assert set(found) >= {"rows", "ratios", "ratios_by_level", "losses", "machine", "versions"}
+    assert set(found) >= {"rows", "ratios", "ratios_by_variant", "losses", "machine", "versions"}
 
 
 def test_rows_hold_times_memory_and_agreement(measured):
@@ -194,3 +194,22 @@ def test_random_inputs_fit_and_are_not_constant():
     pixels = random_inputs(integer_classifier(), 4, 16)["pixels"]
     assert pixels.shape == (4, 8, 8, 3) and pixels.dtype == np.uint8
     assert pixels.std() > 30
+
+
+def test_further_recipes_are_measured_in_the_same_run(float_model):
+    done = bench(
+        float_model, "--quick", "--threads", 1, "--batch", 1, "--peers", "none",
+        "--also", "naive", "--levels", "portable", "--json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    names = ["intformer", "intformer@portable", "intformer[naive]", "intformer[naive]@portable"]
+    assert [row["engine"] for row in found["rows"]] == names
+    assert set(found["ratios_by_variant"]) == {"@portable", "[naive]", "[naive]@portable"}
+    best = {row["engine"]: row["agreement"] for row in found["rows"]}
+    assert best["intformer"] == best["intformer@portable"] != best["intformer[naive]"]
+
+
+def test_further_recipes_must_exist(float_model):
+    done = bench(float_model, *QUICK, "--also", "nonsense")
+    assert done.exit_code == 2 and "unknown recipe 'nonsense'" in done.stderr

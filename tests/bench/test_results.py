@@ -56,7 +56,7 @@ def test_losses_name_engine_and_configuration(rows):
 
 def test_json_has_ratios_of_every_level(rows):
     found = Results("arch:x", rows).to_json()
-    assert set(found["ratios_by_level"]) == {"avx2"}
+    assert set(found["ratios_by_variant"]) == {"@avx2"}
     assert found["rows"][5]["ms_per_input"] == pytest.approx(30 / 8)
     assert found["losses"][0]["engine"] == "ort-u8s8"
     assert Results.from_json(found).to_json() == found

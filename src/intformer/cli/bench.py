@@ -59,10 +59,18 @@ def bench(
         str | None,
         typer.Option(
             metavar="NAME|FILE",
-            help="How a SOURCE is quantized; 'intformer', for arch:NAME without the searches that "
-            "only matter for accuracy.",
+            help="How a SOURCE is quantized; 'intformer' if not given. For arch:NAME without the "
+            "searches that only matter for accuracy.",
         ),
     ] = None,
+    also: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME,...",
+            help="Further recipes: each makes another program of the same SOURCE, measured in the "
+            "same run.",
+        ),
+    ] = "",
     against: Against = None,
     weights: Weights = None,
     output: Output = None,
@@ -124,7 +132,8 @@ def bench(
         peers=_peers(peers),
         levels=_levels(levels),
     )
-    results = _measure(_model(what, against, weights, output), plan, tokens, recipe)
+    model = _model(what, against, weights, output)
+    results = _measure(model, plan, tokens, recipe, _recipes(also))
     _write(results, markdown, plot, report)
     if as_json:
         console.print_json(results.to_json())
@@ -163,6 +172,16 @@ def _peers(text: str) -> list[str]:
     for name in names:
         if name not in PEERS:
             raise InputError(f"--peers: no engine '{name}'; there are {', '.join(PEERS)}")
+    return names
+
+
+def _recipes(text: str) -> list[str]:
+    """Recipes by name or file, each of them readable."""
+    from intformer.quantize.recipe import load_recipe
+
+    names = text.split(",") if text else []
+    for name in names:
+        load_recipe(name)
     return names
 
 
@@ -241,19 +260,14 @@ def _source(name: str, weights: Path | None, output: str | None) -> Any:
 # -- measuring -------------------------------------------------------------------------------------
 
 
-def _recipe(model: Model, name: str | None) -> str | dict[str, Any]:
-    from intformer.evaluate.bench.prepare import FOR_SPEED
-
-    random = model.source is not None and model.source.kind == "arch"
-    return name or (FOR_SPEED if random else "intformer")
-
-
-def _measure(model: Model, plan: Plan, tokens: int, recipe: str | None) -> Results:
-    from intformer.evaluate.bench.prepare import make_job
+def _measure(
+    model: Model, plan: Plan, tokens: int, recipe: str | None, also: Sequence[str]
+) -> Results:
+    from intformer.evaluate.bench.prepare import make_job, recipe_for
     from intformer.evaluate.bench.results import Results
     from intformer.evaluate.bench.runner import measure
 
-    chosen = _recipe(model, recipe)
+    chosen = recipe_for(model, recipe)
     with tempfile.TemporaryDirectory(prefix="intformer-bench-") as folder, console.stages() as bars:
         job, reference = make_job(
             Path(folder),
@@ -261,6 +275,7 @@ def _measure(model: Model, plan: Plan, tokens: int, recipe: str | None) -> Resul
             batch=max(plan.batches),
             tokens=tokens,
             recipe=chosen,
+            also=also,
             progress=bars,
         )
         rows = measure(job, plan, reference, bars)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ class Job:
     Attributes:
         folder: a private folder of this benchmark.
         program: file of the integer program.
+        variants: further programs of the same model, by the recipe that made them.
         output: name of the output that is compared.
         text: the inputs are token ids.
     """
@@ -33,6 +34,7 @@ class Job:
     program: Path
     output: str
     text: bool
+    variants: dict[str, Path] = field(default_factory=dict)
 
     @property
     def module(self) -> Path:
@@ -46,14 +48,14 @@ class Job:
 
     def save(self) -> None:
         """Write the description to the folder."""
-        values = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
-        (self.folder / "job.json").write_text(json.dumps(values))
+        (self.folder / "job.json").write_text(json.dumps(asdict(self), default=str))
 
     @classmethod
     def load(cls, folder: Path) -> Job:
         """Read what ``save`` wrote."""
         stored = json.loads((folder / "job.json").read_text())
-        return cls(folder, Path(stored["program"]), stored["output"], stored["text"])
+        variants = {name: Path(file) for name, file in stored["variants"].items()}
+        return cls(folder, Path(stored["program"]), stored["output"], stored["text"], variants)
 
     def save_feed(self, kind: str, feed: Mapping[str, Array]) -> None:
         """Keep inputs by name; the first axis is the batch."""

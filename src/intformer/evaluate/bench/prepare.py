@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +120,7 @@ def make_job(
     batch: int,
     tokens: int,
     recipe: str | dict[str, Any] = "intformer",
+    also: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> tuple[Job, NDArray[Any] | None]:
     """Write everything the engines need into ``folder``.
@@ -130,6 +131,7 @@ def make_job(
         batch: largest batch size.
         tokens: length of sequences.
         recipe: how the source is quantized.
+        also: recipes of further programs of the source.
         progress: called with (stage, done, total).
 
     Returns:
@@ -141,11 +143,35 @@ def make_job(
     graph = _load(program).graph
     output = next(iter(graph.outputs))
     text = all(len(kind.shape) == 2 for kind in graph.inputs.values())
-    job = Job(folder, program.resolve(), output, text)
+    variants = _variants(folder, model, tokens, also, progress)
+    job = Job(folder, program.resolve(), output, text, variants)
     job.save()
     raw = random_inputs(graph, batch, tokens)
     job.save_feed(RAW, raw)
     return job, None if model.source is None else _float_side(job, model.source, raw, tokens)
+
+
+def _variants(
+    folder: Path, model: Model, tokens: int, recipes: Sequence[str], progress: Progress | None
+) -> dict[str, Path]:
+    """A program for each further recipe."""
+    made: dict[str, Path] = {}
+    for number, name in enumerate(recipes):
+        if model.source is None:
+            raise InputError("--also needs the float model; name it with --against")
+        label = Path(name).stem
+        made[label] = folder / f"variant-{number}.onnx"
+        _quantize(model.source, made[label], tokens, recipe_for(model, name), progress)
+    return made
+
+
+def recipe_for(model: Model, name: str | None) -> str | dict[str, Any]:
+    """The recipe ``name``; for random weights without the searches that only find accuracy."""
+    if model.source is None or model.source.kind != "arch":
+        return name or "intformer"
+    from intformer.quantize.recipe import load_recipe
+
+    return {**json.loads(load_recipe(name or "intformer").to_json()), **FOR_SPEED}
 
 
 def _load(file: Path) -> Program:

@@ -37,7 +37,7 @@ class Process:
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
         command = [sys.executable, "-m", "intformer.evaluate.bench.worker"]
         self._child = subprocess.Popen(
-            [*command, str(job.folder), engine, str(threads)],
+            [*command, str(job.folder), str(job.program), engine, str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from statistics import geometric_mean
@@ -19,7 +20,8 @@ class Row:
     """One engine in one configuration.
 
     Attributes:
-        engine: name; ``intformer@LEVEL`` for a forced instruction-set level.
+        engine: name; ``intformer[RECIPE]`` for another recipe than the main one, with ``@LEVEL``
+            behind it for a forced instruction-set level.
         title: for people.
         precision: ``"float32"`` or ``"int8"``.
         threads, batch: the configuration.
@@ -83,12 +85,12 @@ class Results:
 
     def to_json(self) -> dict[str, Any]:
         """Everything, as JSON takes it."""
-        levels = [engine for engine in self.engines if engine.startswith(f"{OURS}@")]
+        others = [e for e in self.engines if is_ours(e) and e != OURS]
         return {
             "source": self.source,
             "rows": [{**asdict(row), "ms_per_input": row.ms_per_input} for row in self.rows],
             "ratios": ratios(self.rows),
-            "ratios_by_level": {e.partition("@")[2]: ratios(self.rows, e) for e in levels},
+            "ratios_by_variant": {e.removeprefix(OURS): ratios(self.rows, e) for e in others},
             "losses": losses(self.rows),
             "machine": self.machine,
             "versions": self.versions,
@@ -106,7 +108,7 @@ class Results:
 
 def is_ours(engine: str) -> bool:
     """Whether rows of this name are measurements of intformer."""
-    return engine.partition("@")[0] == OURS
+    return re.split(r"[\[@]", engine)[0] == OURS
 
 
 def ratios(rows: Sequence[Row], ours: str = OURS) -> dict[str, float | None]:

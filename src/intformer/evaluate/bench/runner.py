@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import mean, median
 
 import numpy as np
@@ -40,10 +40,14 @@ class Plan:
 
 @dataclass
 class Entrant:
-    """An engine that takes part, its process and its rows by batch size."""
+    """An engine that takes part, its process and its rows by batch size.
+
+    ``level`` and ``variant`` are for intformer: forced kernels, and the recipe of another program.
+    """
 
     engine: Engine
     level: str | None = None
+    variant: str | None = None
     problem: str | None = None
     process: Process | None = None
     rows: dict[int, Row] = field(default_factory=dict)
@@ -53,12 +57,15 @@ class Entrant:
     @property
     def name(self) -> str:
         """Name of its rows."""
-        return self.engine.name + (f"@{self.level}" if self.level else "")
+        variant = f"[{self.variant}]" if self.variant else ""
+        return self.engine.name + variant + (f"@{self.level}" if self.level else "")
 
     @property
     def title(self) -> str:
         """For people."""
-        return self.engine.title + (f" ({self.level} kernels)" if self.level else "")
+        variant = f" {self.variant}" if self.variant else ""
+        level = f" ({self.level} kernels)" if self.level else ""
+        return self.engine.title + variant + level
 
     def fail(self, problem: str) -> None:
         """Take no further part."""
@@ -93,7 +100,11 @@ def measure(
 
 def _entrants(job: Job, plan: Plan, advance: Progress) -> list[Entrant]:
     """All engines, the peers prepared."""
-    entrants = [Entrant(OURS), *(Entrant(OURS, level) for level in plan.levels)]
+    entrants = [
+        Entrant(OURS, level, variant)
+        for variant in (None, *job.variants)
+        for level in (None, *plan.levels)
+    ]
     for done, name in enumerate(plan.peers):
         advance("preparing peers", done, len(plan.peers))
         engine = PEERS[name]
@@ -140,7 +151,8 @@ def _start(
         entrant.rows = {b: _row(entrant, threads, b) for b in plan.batches}
         if entrant.problem is not None:
             continue
-        entrant.process = Process(job, entrant.engine.name, threads, entrant.level)
+        own = replace(job, program=job.variants.get(entrant.variant or "", job.program))
+        entrant.process = Process(own, entrant.engine.name, threads, entrant.level)
         stack.callback(entrant.process.close)
         try:
             found = entrant.process.ask("load", batch=min(plan.batches))

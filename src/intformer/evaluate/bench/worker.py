@@ -1,4 +1,6 @@
-"""The process of one engine: ``python -m intformer.evaluate.bench.worker FOLDER ENGINE THREADS``.
+"""The process of one engine.
+
+    python -m intformer.evaluate.bench.worker FOLDER PROGRAM ENGINE THREADS
 
 Requests and replies are lines of JSON on standard input and output; whatever libraries print goes
 to standard error.
@@ -13,6 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -32,8 +35,8 @@ SET_PARENT_DEATH_SIGNAL = 1
 class Worker:
     """Answers the requests of one engine."""
 
-    def __init__(self, folder: Path, engine: str, threads: int) -> None:
-        self._job, self._engine, self._threads = Job.load(folder), ENGINES[engine], threads
+    def __init__(self, job: Job, engine: str, threads: int) -> None:
+        self._job, self._engine, self._threads = job, ENGINES[engine], threads
         self._run: Run | None = None
 
     def prepare(self) -> dict[str, Any]:
@@ -129,10 +132,11 @@ def die_with_parent() -> None:
 def main() -> None:
     """Entry point of the process."""
     die_with_parent()
-    folder, engine, threads = sys.argv[1:]
+    folder, program, engine, threads = sys.argv[1:]
+    job = replace(Job.load(Path(folder)), program=Path(program))
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    serve(Worker(Path(folder), engine, int(threads)), sys.stdin, replies)
+    serve(Worker(job, engine, int(threads)), sys.stdin, replies)
 
 
 if __name__ == "__main__":
