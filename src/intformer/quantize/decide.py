@@ -133,6 +133,7 @@ class Calibration:
             compensate=self.recipe.rounding == "gptq",
             correct_bias=self.recipe.bias_correction,
             smallest_scale=float(bias.abs().max()) / (LARGEST_BIAS * input_scale),
+            lanes=self.recipe.for_layer(node.name, "weight_groups"),
         )
 
 

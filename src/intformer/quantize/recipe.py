@@ -31,6 +31,7 @@ class Override:
 
     activation_bits: Literal[4, 6, 8, 16] | None = None
     weight_bits: Literal[4, 6, 8] | None = None
+    weight_groups: Literal[0, 2, 4, 8] | None = None
     observer: Literal["mse", "minmax", "percentile"] | None = None
 
 
@@ -42,6 +43,8 @@ class Recipe:
         name: for humans.
         activation_bits: width of linear, attention and table inputs.
         weight_bits: width of weights (per output channel).
+        weight_groups: 2, 4 or 8: weights for which sums of that many products fit 16 bits, which
+            makes linear layers faster on x86 without VNNI; 0: any weights.
         residual_bits: 16, or 8 to see what that costs.
         observer: range estimation of 8-bit activations.
         percentile: share of values inside the range, for ``observer = "percentile"``.
@@ -59,6 +62,7 @@ class Recipe:
     name: str = "intformer"
     activation_bits: Literal[4, 6, 8] = 8
     weight_bits: Literal[4, 6, 8] = 8
+    weight_groups: Literal[0, 2, 4, 8] = 0
     residual_bits: Literal[8, 16] = 16
     observer: Literal["mse", "minmax", "percentile"] = "mse"
     percentile: float = 99.99

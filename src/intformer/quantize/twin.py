@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from intformer.ir.graph import Graph, Node
 from intformer.ir.verify import verify
 from intformer.program import Program
+from intformer.quantize.algorithms.gptq import nearest
 from intformer.quantize.api import calibrated, record
 from intformer.quantize.decide import layer_bias, unfolded_weight
 from intformer.quantize.float_run import bind_sizes, evaluate
@@ -50,6 +51,11 @@ class Twin(nn.Module):
             node.output: 2 ** (recipe.for_layer(node.name, "weight_bits") - 1) - 1
             for node in graph
             if node.op in ("linear", "conv2d")
+        }
+        self.lanes = {
+            output: recipe.for_layer(node.name, "weight_groups")
+            for output, node in graph.producers().items()
+            if output in self.top
         }
         self.names = [k for k, v in graph.constants.items() if v.dtype == np.float32]
         self.paths = {
@@ -136,8 +142,8 @@ class Twin(nn.Module):
     def _integer_weight(self, graph: Graph, node: Node) -> IntegerWeight:
         scale = torch.from_numpy(self.decisions.weights[node.output].scale)
         weight = unfolded_weight(graph, node, self.pixels)
-        top = self.top[node.output]
-        values = torch.floor(weight / scale[:, None] + 0.5).clamp(-top, top).T.to(torch.int8)
+        rounded = nearest(weight / scale[:, None], self.top[node.output], self.lanes[node.output])
+        values = rounded.T.to(torch.int8)
         bias = layer_bias(graph, node).numpy()
         return IntegerWeight(np.ascontiguousarray(values.numpy()), scale.numpy(), bias)
 
@@ -148,9 +154,11 @@ class Twin(nn.Module):
         if node.op == "conv2d" and node.inputs[0] in self.float_graph.inputs and self.pixels:
             factor = torch.from_numpy(self.pixels.factor).to(weight.dtype)
             scale = scale / factor[:, None, None]
-        top = self.top[node.output]
+        top, lanes = self.top[node.output], self.lanes[node.output]
         clipped = torch.minimum(torch.maximum(weight, -top * scale), top * scale)
-        return clipped + (torch.floor(clipped / scale + 0.5) * scale - clipped).detach()
+        rows = (clipped / scale).detach().movedim(1, -1)
+        rounded = nearest(rows.reshape(len(rows), -1), top, lanes).reshape(rows.shape)
+        return clipped + (rounded.movedim(-1, 1) * scale - clipped).detach()
 
     def _adopt_rounded_weights(self) -> None:
         """Start from the calibrated program: parameters take the rounded weights and biases."""

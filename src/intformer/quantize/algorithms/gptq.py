@@ -7,6 +7,14 @@ import torch
 from torch import Tensor
 
 from intformer.errors import IntformerError
+from intformer.ir.lanes import SAFE_SUM
+from intformer.quantize.algorithms.lanes import (
+    lane_columns,
+    largest_sum,
+    nearest_in_lanes,
+    padded,
+    round_lane,
+)
 from intformer.quantize.observers import Covariance
 from intformer.quantize.params import IntegerWeight
 
@@ -23,6 +31,7 @@ def round_weights(
     compensate: bool,
     correct_bias: bool,
     smallest_scale: float = 0.0,
+    lanes: int = 0,
 ) -> IntegerWeight:
     """Integer weights for y = x wᵀ + b.
 
@@ -34,62 +43,83 @@ def round_weights(
             still to come (GPTQ, arXiv 2210.17323, with the covariance of x as Hessian).
         correct_bias: add E[x]·(w - ŵ)ᵀ to the bias, so that the mean output is kept.
         smallest_scale: lower bound of a channel's scale.
+        lanes: 2, 4 or 8: sums of that many products fit int16 (``ir.lanes``); 0: any weights.
     """
     if not bool(torch.isfinite(weight).all() and torch.isfinite(bias).all()):
         raise IntformerError("weights contain NaN or infinity: is this the right checkpoint?")
     importance = None if statistics is None else statistics.moments.diagonal()
-    scale = _channel_scales(weight, importance, bits).clamp(min=max(smallest_scale, 1e-12))
+    top = 2 ** (bits - 1) - 1
+    scale = _channel_scales(weight, importance, top, lanes)
+    scale = scale.clamp(min=max(smallest_scale, 1e-12))
     if compensate and statistics is not None:
-        integers = _compensated(weight, scale, statistics.centred, bits)
+        integers = _compensated(weight, scale, statistics.centred, top, lanes)
     else:
-        integers = _nearest(weight, scale[:, None], bits)
+        integers = nearest(weight / scale[:, None], top, lanes)
     if correct_bias and statistics is not None:
         bias = bias + (weight - integers * scale[:, None]) @ statistics.mean
     values = np.ascontiguousarray(integers.T.to(torch.int8).numpy())
     return IntegerWeight(values, scale.numpy(), bias.numpy())
 
 
-def _nearest(weight: Tensor, scale: Tensor, bits: int) -> Tensor:
-    top = 2 ** (bits - 1) - 1
-    rounded: Tensor = torch.floor(weight / scale + 0.5).clamp(-top, top)
+def nearest(target: Tensor, top: int, lanes: int) -> Tensor:
+    """The nearest integers of [O, K], in [-top, top] and with every lane within its budget."""
+    if lanes:
+        return nearest_in_lanes(target, lanes, top)
+    rounded: Tensor = torch.floor(target + 0.5).clamp(-top, top)
     return rounded
 
 
-def _channel_scales(weight: Tensor, importance: Tensor | None, bits: int) -> Tensor:
-    """Per-channel scale with the least rounding error, weighted by the energy of each input."""
-    top = 2 ** (bits - 1) - 1
-    largest = weight.abs().amax(1).clamp(min=1e-12)
-    best: Tensor
+def _channel_scales(weight: Tensor, importance: Tensor | None, top: int, lanes: int) -> Tensor:
+    """Per-channel scale with the least rounding error, weighted by the energy of each input.
+
+    The largest candidate lets every weight, and the sum of every lane, fit.
+    """
+    fitting = weight.abs().amax(1).clamp(min=1e-12) / top
+    if lanes:
+        fitting = torch.maximum(fitting, largest_sum(weight, lanes) / SAFE_SUM)
     if importance is None:
-        best = largest / top
-        return best
-    best, best_error = largest / top, torch.full_like(largest, float("inf"))
-    for step in torch.linspace(1.0, 0.5 if bits < 8 else 0.8, 21, dtype=torch.float64):
-        scale = largest * step / top
-        error = (_nearest(weight, scale[:, None], bits) * scale[:, None] - weight) ** 2 @ importance
+        return fitting
+    best, best_error = fitting, torch.full_like(fitting, float("inf"))
+    for step in torch.linspace(1.0, 0.5 if top < 127 else 0.8, 21, dtype=torch.float64):
+        scale = fitting * step
+        rounded = nearest(weight / scale[:, None], top, lanes)
+        error = (rounded * scale[:, None] - weight) ** 2 @ importance
         better = error < best_error
         best, best_error = torch.where(better, scale, best), torch.where(better, error, best_error)
     return best
 
 
-def _compensated(weight: Tensor, scale: Tensor, hessian: Tensor, bits: int) -> Tensor:
-    """Column-wise rounding in the order of falling input energy."""
-    order = torch.argsort(hessian.diagonal(), descending=True)
+def _compensated(weight: Tensor, scale: Tensor, hessian: Tensor, top: int, lanes: int) -> Tensor:
+    """Rounding one column, or one lane of columns, after the other."""
+    depth, together = weight.shape[1], max(lanes, 1)
+    if lanes:
+        weight, hessian = padded(weight), padded(padded(hessian).T)
+    order = _order(hessian.diagonal(), lanes)
     rest = weight[:, order].clone()
     factor = _inverse_factor(hessian[order][:, order])
     integers = torch.zeros_like(rest)
     for start in range(0, rest.shape[1], BLOCK):
         stop = min(start + BLOCK, rest.shape[1])
         errors = torch.zeros(len(rest), stop - start, dtype=rest.dtype)
-        for column in range(start, stop):
-            rounded = _nearest(rest[:, column], scale, bits)
-            integers[:, column] = rounded
-            error = (rest[:, column] - rounded * scale) / factor[column, column]
-            rest[:, column:stop] -= torch.outer(error, factor[column, column:stop])
-            errors[:, column - start] = error
+        for first in range(start, stop, together):
+            own = slice(first, first + together)
+            integers[:, own] = round_lane(rest[:, own] / scale[:, None], factor[own, own], top)
+            for column in range(first, first + together):
+                error = (rest[:, column] - integers[:, column] * scale) / factor[column, column]
+                rest[:, column:stop] -= torch.outer(error, factor[column, column:stop])
+                errors[:, column - start] = error
         rest[:, stop:] -= errors @ factor[start:stop, stop:]
-    restored: Tensor = integers[:, torch.argsort(order)]
+    restored: Tensor = integers[:, torch.argsort(order)][:, :depth]
     return restored
+
+
+def _order(energy: Tensor, lanes: int) -> Tensor:
+    """Columns by falling energy of their input; those of a lane stay together."""
+    if not lanes:
+        return torch.argsort(energy, descending=True)
+    columns = lane_columns(len(energy), lanes)
+    columns = columns.gather(1, torch.argsort(energy[columns], 1, descending=True))
+    return columns[torch.argsort(energy[columns].sum(1), descending=True)].reshape(-1)
 
 
 def _inverse_factor(hessian: Tensor) -> Tensor:
