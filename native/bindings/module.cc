@@ -85,6 +85,7 @@ NB_MODULE(_native, m) {
   m.doc() = "Native integer kernels and executor.";
   m.def("level", [] { return std::string(kernels().name); });
   m.def("lanes", [] { return kernels().lanes; });
+  m.def("splits_lanes", [] { return kernels().split_lanes; });
   m.def("levels", &available_levels);
   m.def("features", &cpu_features);
   m.def("attention_packed_bytes",

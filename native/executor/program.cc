@@ -17,6 +17,8 @@ void wait_for(const std::atomic<int64_t>& counter, int64_t value) {
     } else {
 #if defined(__x86_64__)
       __builtin_ia32_pause();
+#elif defined(__aarch64__)
+      asm volatile("yield");
 #endif
     }
   }

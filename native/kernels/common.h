@@ -19,8 +19,8 @@ struct Range {
   int64_t begin, end;
 };
 
-// Instruction-set levels in rising order of speed.
-enum class Level : int { portable, avx2, avxvnni, avx512vnni, count };
+// Instruction-set levels, those of one architecture in rising order of speed.
+enum class Level : int { portable, avx2, avxvnni, avx512vnni, dotprod, i8mm };
 
 constexpr int64_t round_up(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;

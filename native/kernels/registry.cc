@@ -5,6 +5,9 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 namespace intformer {
@@ -14,6 +17,7 @@ constexpr Kernels kPortable = {
     Level::portable,
     "portable",
     1,
+    false,
     portable::gemm,
     portable::gemm_scratch_bytes,
     portable::pack_attention,
@@ -31,6 +35,7 @@ constexpr Kernels kAvx2 = {
     Level::avx2,
     "avx2",
     8,
+    true,
     avx2::gemm,
     avx2::gemm_scratch_bytes,
     avx2::pack_attention,
@@ -47,6 +52,7 @@ constexpr Kernels kAvxVnni = {
     Level::avxvnni,
     "avxvnni",
     8,
+    true,
     avxvnni::gemm,
     avxvnni::gemm_scratch_bytes,
     avxvnni::pack_attention,
@@ -63,6 +69,7 @@ constexpr Kernels kAvx512Vnni = {
     Level::avx512vnni,
     "avx512vnni",
     16,
+    true,
     avx512vnni::gemm,
     avx512vnni::gemm_scratch_bytes,
     avx512vnni::pack_attention,
@@ -108,6 +115,61 @@ bool supported(Level level) {
       return __builtin_cpu_supports("avx2") && has_avxvnni();
     default:
       return __builtin_cpu_supports("avx2") && has_avx512vnni();
+  }
+}
+#elif defined(__aarch64__)
+constexpr Kernels kDotprod = {
+    Level::dotprod,
+    "dotprod",
+    4,
+    false,
+    dotprod::gemm,
+    dotprod::gemm_scratch_bytes,
+    dotprod::pack_attention,
+    dotprod::attention_packed_bytes,
+    dotprod::attention_scratch_bytes,
+    dotprod::attention,
+    dotprod::norm,
+    dotprod::rescale,
+    dotprod::table,
+    dotprod::probe,
+};
+
+constexpr Kernels kI8mm = {
+    Level::i8mm,
+    "i8mm",
+    4,
+    false,
+    i8mm::gemm,
+    i8mm::gemm_scratch_bytes,
+    dotprod::pack_attention,
+    dotprod::attention_packed_bytes,
+    dotprod::attention_scratch_bytes,
+    dotprod::attention,
+    dotprod::norm,
+    dotprod::rescale,
+    dotprod::table,
+    i8mm::probe,
+};
+
+const Kernels* const kLevels[] = {&kPortable, &kDotprod, &kI8mm};
+
+#if defined(__linux__)
+bool has_dotprod() { return getauxval(AT_HWCAP) & HWCAP_ASIMDDP; }
+bool has_i8mm() { return getauxval(AT_HWCAP2) & HWCAP2_I8MM; }
+#else
+bool has_dotprod() { return false; }
+bool has_i8mm() { return false; }
+#endif
+
+bool supported(Level level) {
+  switch (level) {
+    case Level::portable:
+      return true;
+    case Level::dotprod:
+      return has_dotprod();
+    default:
+      return has_dotprod() && has_i8mm();
   }
 }
 #else
@@ -161,6 +223,9 @@ std::vector<std::string> cpu_features() {
   if (__builtin_cpu_supports("avx512vnni")) names.emplace_back("avx512vnni");
   if (__builtin_cpu_supports("avx512vbmi")) names.emplace_back("avx512vbmi");
   if (has_avxvnni()) names.emplace_back("avxvnni");
+#elif defined(__aarch64__)
+  if (has_dotprod()) names.emplace_back("dotprod");
+  if (has_i8mm()) names.emplace_back("i8mm");
 #endif
   return names;
 }

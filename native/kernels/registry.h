@@ -16,7 +16,8 @@ namespace intformer {
 struct Kernels {
   Level level;
   const char* name;
-  int64_t lanes;  // int32 values per vector; 1: parameters stay in natural order
+  int64_t lanes;     // int32 values per vector, to which parameters are padded
+  bool split_lanes;  // 64-bit parameters: the even lanes of a vector come first, then the odd ones
   GemmFn gemm;
   GemmScratchFn gemm_scratch_bytes;
   AttentionPackFn pack_attention;

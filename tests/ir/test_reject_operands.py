@@ -153,6 +153,13 @@ def no_heads(g: Graph) -> None:
     g.nodes[0].attrs["heads"] = 0
 
 
+@rejected("attention-uint8", "heads of 8196 channels, at most 8192")
+def heads_beyond_the_sums(g: Graph) -> None:
+    g.nodes[0].attrs["heads"] = 1
+    for name in "qkv":
+        retype(g, name, "uint8", ("N", 5, 8196))
+
+
 @rejected("attention-uint8", "must have one shape")
 def keys_without_values(g: Graph) -> None:
     retype(g, "v", "uint8", ("N", 7, 12))

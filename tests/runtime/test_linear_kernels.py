@@ -9,7 +9,7 @@ from intformer.ir.graph import Array, Graph
 from intformer.ir.lanes import LANE_GROUPS, in_lane_order, safe_group
 from intformer.reference import interpret
 from intformer.runtime import Session
-from intformer.runtime.emit_linear import Form, choose_form
+from intformer.runtime.forms import LAYOUTS, Form, choose_form
 from intformer.runtime.packing import pack_weight
 from programs import Builder
 
@@ -73,6 +73,17 @@ def test_form_follows_from_the_weights(kind: str | int) -> None:
     assert choose_form("avx2", "linear", weight) is KINDS[kind]
     assert choose_form("avx512vnni", "linear", weight) is Form.VNNI
     assert choose_form("avx2", "linear16", weight) is Form.WIDE
+    assert choose_form("dotprod", "linear", weight) is Form.DOTPROD
+    assert choose_form("i8mm", "linear", weight) is Form.I8MM
+    assert choose_form("i8mm", "linear16", weight) is Form.SINGLE
+
+
+def test_sums_of_centred_levels_that_could_overflow_are_not_used() -> None:
+    weight = np.full((2**17, 1), 127, np.int8)
+    assert choose_form("avx2", "linear", weight[1:]) is Form.SIGN
+    assert choose_form("avx2", "linear", weight) is Form.WIDE
+    assert choose_form("dotprod", "linear", weight[1:]) is Form.DOTPROD
+    assert choose_form("dotprod", "linear", weight) is Form.SINGLE
 
 
 def test_safe_group_counts_lanes() -> None:
@@ -97,7 +108,9 @@ def test_weights_of_opposite_signs_do_not_add_up() -> None:
 def test_lane_order_is_how_weights_are_packed(size: int) -> None:
     """Packed as [4-row block][lanes][4]: lane j of a block takes bytes 2j and 2j + 1."""
     rows = np.arange(48)
-    packed = pack_weight(rows[:, None].astype(np.int8), 1, 4, 4).reshape(-1, size // 2, 2, 2)
+    packed = pack_weight(rows[:, None].astype(np.int8), 1, LAYOUTS[Form.PAIRS8]).reshape(
+        -1, size // 2, 2, 2
+    )
     together = packed.transpose(0, 2, 1, 3).reshape(-1, size)
     expected = in_lane_order(rows[:, None]).reshape(-1, size)
     assert sorted(map(sorted, together)) == sorted(map(sorted, expected))

@@ -1,34 +1,26 @@
 // Attention for any vector width.
 //
-// With VNNI, q and the softmax weights are the unsigned operands; keys and values are packed as
-// k - 128 and v - 128, and the zero points become a constant per key, per query and per row of
-// weights. Without VNNI all operands are widened to int16 with their zero points subtracted.
+// Where four 8-bit products go straight into int32 (kNarrow), q and the softmax weights are the
+// unsigned operands; keys and values are packed as k - kOffset and v - kOffset, and the zero points
+// become a constant per key, per query and per row of weights. Elsewhere all operands are widened
+// to int16 with their zero points subtracted.
 #pragma once
 
-#include "../simd/rescale.h"
-#include "../simd/tile.h"
-#include "attention.h"
+#include <algorithm>
+#include <type_traits>
+
+#if defined(__aarch64__)
+#include "arm_forms.h"
+#else
+#include "x86_forms.h"
+#endif
 
 namespace intformer {
 namespace {
 
-#if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
-constexpr bool kNarrow = true;
-using Dot = DotVnni;
-using Weight = uint8_t;
-#else
-constexpr bool kNarrow = false;
-using Dot = DotWide;
-using Weight = int16_t;
-#endif
-#if defined(__AVX512F__)
-using AttentionTiles = Tiles<Dot, 6, 4>;
-constexpr int kRows = 6, kVectors = 4;
-#else
-using AttentionTiles = Tiles<Dot, 4, 3>;
-constexpr int kRows = 4, kVectors = 3;
-#endif
-constexpr int64_t kGroup = kNarrow ? 4 : 2;
+using Weight = std::conditional_t<kNarrow, uint8_t, int16_t>;
+using AttentionTiles = Tiles<Dot, kRows, kVectors>;
+constexpr int64_t kStep = kGroup * Dot::kSteps;  // values along the sum that a tile takes at once
 
 // Sizes of the packed form of one head and of the scratch of one thread.
 struct Layout {
@@ -39,9 +31,9 @@ struct Layout {
 
 Layout layout_of(int64_t keys, int64_t size) {
   Layout l{};
-  l.key_steps = (size + kGroup - 1) / kGroup;
-  l.value_steps = (keys + kGroup - 1) / kGroup;
-  l.columns = round_up(keys, kLanes);
+  l.key_steps = round_up(size, kStep) / kGroup;
+  l.value_steps = round_up(keys, kStep) / kGroup;
+  l.columns = round_up(keys, std::max<int64_t>(kLanes, kStep));
   l.wide = round_up(size, kLanes);
   l.corrections = l.key_steps * 4 * l.columns;
   l.kept = l.corrections + l.columns * 4;
@@ -58,17 +50,17 @@ Layout layout_of(int64_t keys, int64_t size) {
 
 constexpr int64_t kKeyChunk = 64;
 
-// Up to kKeyChunk values of a key as tiles read them, minus 128 or minus their zero; 0 past the
+// Up to kKeyChunk values of a key as tiles read them, minus kOffset or minus their zero; 0 past the
 // end.
 void convert_key(const Attention& a, const uint8_t* k, int64_t count, std::byte* to) {
   if constexpr (kNarrow) {
     auto* values = reinterpret_cast<uint8_t*>(to);
-    for (int64_t d = 0; d < count; ++d) values[d] = k[d] ^ 0x80;
-    for (int64_t d = count; d < round_up(count, kGroup); ++d) values[d] = 0;
+    for (int64_t d = 0; d < count; ++d) values[d] = static_cast<uint8_t>(k[d] - kOffset);
+    for (int64_t d = count; d < round_up(count, kStep); ++d) values[d] = 0;
   } else {
     auto* values = reinterpret_cast<int16_t*>(to);
     for (int64_t d = 0; d < count; ++d) values[d] = static_cast<int16_t>(k[d] - a.k_zero);
-    for (int64_t d = count; d < round_up(count, kGroup); ++d) values[d] = 0;
+    for (int64_t d = count; d < round_up(count, kStep); ++d) values[d] = 0;
   }
 }
 
@@ -78,7 +70,7 @@ void pack_key(const Attention& a, const uint8_t* k, uint32_t* column) {
   for (int64_t d = 0; d < a.size; d += kKeyChunk) {
     const int64_t count = a.size - d < kKeyChunk ? a.size - d : kKeyChunk;
     convert_key(a, k + d, count, converted);
-    const int64_t groups = (count + kGroup - 1) / kGroup;
+    const int64_t groups = round_up(count, kStep) / kGroup;
     for (int64_t i = 0; i < groups; ++i, column += kLanes) {
       __builtin_memcpy(column, converted + 4 * i, 4);
     }
@@ -119,7 +111,7 @@ void pack_value_group(const Attention& a, const uint8_t* v, int64_t rows, int64_
   for (int64_t j = 0; j < kGroup; ++j) {
     const uint8_t value = j < rows ? v[j * a.v_stride + d] : 0;
     if constexpr (kNarrow) {
-      to[j] = j < rows ? value ^ 0x80 : 0;
+      to[j] = static_cast<uint8_t>(j < rows ? value - kOffset : 0);
     } else {
       const auto centred = static_cast<int16_t>(j < rows ? value - a.v_zero : 0);
       __builtin_memcpy(to + 2 * j, &centred, 2);
@@ -127,53 +119,15 @@ void pack_value_group(const Attention& a, const uint8_t* v, int64_t rows, int64_
   }
 }
 
-void store_halves(uint8_t* to, int64_t half, __m128i a, __m128i b, __m128i c, __m128i d) {
-  auto* first = reinterpret_cast<__m128i*>(to);
-  auto* second = reinterpret_cast<__m128i*>(to + half);
-  _mm_storeu_si128(first, a);
-  _mm_storeu_si128(first + 1, b);
-  _mm_storeu_si128(second, c);
-  _mm_storeu_si128(second + 1, d);
-}
-
-// Sixteen columns of kGroup full rows; columns 8..15 go `half` bytes further.
-void pack_values_16(const Attention& a, const uint8_t* v, uint8_t* to, int64_t half) {
-  __m128i rows[kGroup];
-  for (int j = 0; j < kGroup; ++j) {
-    rows[j] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(v + j * a.v_stride));
-  }
-  if constexpr (kNarrow) {
-    const __m128i sign = _mm_set1_epi8(-128);
-    for (auto& row : rows) row = _mm_xor_si128(row, sign);
-    const __m128i low01 = _mm_unpacklo_epi8(rows[0], rows[1]);
-    const __m128i low23 = _mm_unpacklo_epi8(rows[kGroup - 2], rows[kGroup - 1]);
-    const __m128i high01 = _mm_unpackhi_epi8(rows[0], rows[1]);
-    const __m128i high23 = _mm_unpackhi_epi8(rows[kGroup - 2], rows[kGroup - 1]);
-    store_halves(to, half, _mm_unpacklo_epi16(low01, low23), _mm_unpackhi_epi16(low01, low23),
-                 _mm_unpacklo_epi16(high01, high23), _mm_unpackhi_epi16(high01, high23));
-  } else {
-    const __m128i zero = _mm_set1_epi16(static_cast<int16_t>(a.v_zero));
-    __m128i low[2], high[2];
-    for (int j = 0; j < 2; ++j) {
-      low[j] = _mm_sub_epi16(_mm_cvtepu8_epi16(rows[j]), zero);
-      high[j] = _mm_sub_epi16(_mm_cvtepu8_epi16(_mm_srli_si128(rows[j], 8)), zero);
-    }
-    store_halves(to, half, _mm_unpacklo_epi16(low[0], low[1]), _mm_unpackhi_epi16(low[0], low[1]),
-                 _mm_unpacklo_epi16(high[0], high[1]), _mm_unpackhi_epi16(high[0], high[1]));
-  }
-}
-
 void pack_values(const Attention& a, const Layout& l, const uint8_t* v, std::byte* packed) {
   auto* to = reinterpret_cast<uint8_t*>(packed + l.values);
   const int64_t panel = l.value_steps * 4 * kLanes;
-  // Columns 8..15 follow in the same panel of 16 lanes, or open the next panel of 8 lanes.
-  const int64_t half = kLanes == 16 ? 32 : panel;
   for (int64_t step = 0; step < l.value_steps; ++step) {
     const uint8_t* from = v + step * kGroup * a.v_stride;
     const int64_t rows = a.keys - step * kGroup;
     int64_t d = 0;
     for (; rows >= kGroup && d + 16 <= a.size; d += 16) {
-      pack_values_16(a, from + d, to + d / kLanes * panel + step * 4 * kLanes, half);
+      pack_values_16(a, from + d, to + d / kLanes * panel + step * 4 * kLanes, panel);
     }
     for (; d < l.wide; ++d) {
       uint8_t* cell = to + d / kLanes * panel + (step * kLanes + d % kLanes) * 4;
@@ -218,7 +172,7 @@ void multiply(const TileSource& first, int count, int64_t columns, int32_t* out)
 // Query rows as tiles read them: in place where possible, else copied.
 TileSource query_rows(const Work& w, const uint8_t* q, int count) {
   const int64_t stride = w.l.key_steps * 4, panel = w.l.key_steps * 4 * kLanes;
-  if (kNarrow && w.a.size % 4 == 0) {
+  if (kNarrow && w.a.size % kStep == 0) {
     return {reinterpret_cast<const std::byte*>(q), w.a.q_stride, w.packed, panel, w.l.key_steps};
   }
   for (int r = 0; r < count; ++r) {
@@ -242,7 +196,7 @@ int32_t settle(const Work& w, const uint8_t* q, int32_t* scores) {
   const auto* kept = reinterpret_cast<const int32_t*>(w.packed + w.l.kept);
   // The query's own term changes all scores alike: only the fixed score of dropped keys needs it.
   const bool masked = w.a.mask != nullptr;
-  const int32_t own = kNarrow && masked ? (128 - w.a.k_zero) * byte_sum(q, w.a.size) : 0;
+  const int32_t own = kNarrow && masked ? (kOffset - w.a.k_zero) * byte_sum(q, w.a.size) : 0;
   const V shift = Isa::set(own), dropped = Isa::set(kDropped);
   V most = Isa::set(INT32_MIN);
   for (int64_t s = 0; s < w.l.columns; s += kLanes) {
@@ -320,20 +274,21 @@ int32_t fill_weights(const Work& w, const Exponent& e, int32_t most, const int32
 void deliver(const Work& w, const int32_t* mixed, int32_t total, int64_t out) {
   const Attention& a = w.a;
   const int64_t inverse = a.gain / (total < 255 ? 255 : total);
-  const int64_t own = kNarrow ? wrap_mul((128 - a.v_zero) * total, inverse) : 0;
-  const int64_t offset = wrap_add(own, a.offset);
+  // The whole fits in int32; without the zero point's term, the sum may have wrapped.
+  const auto own = static_cast<int32_t>(kNarrow ? wrap_mul(kOffset - a.v_zero, total) : 0);
   if (inverse > INT32_MAX) {
     for (int64_t d = 0; d < a.size; ++d) {
-      const int64_t value = wrap_add(wrap_mul(mixed[d], inverse), offset);
+      const int64_t value = wrap_add(wrap_mul(wrap_add32(mixed[d], own), inverse), a.offset);
       store(a.out, a.out_type, out + d, shifted(value, a.shift));
     }
     return;
   }
   const Factor factor = factor_of(static_cast<int32_t>(inverse));
-  const Wide constant = wide_of(offset);
+  const Wide constant = wide_of(a.offset);
   const Isa::Shift shift = Isa::shift(a.shift);
   for (int64_t d = 0; d < a.size; d += kLanes) {
-    const V x = merged(plus(product(Isa::load(mixed + d), factor), constant), shift);
+    const V sum = Isa::add(Isa::load(mixed + d), Isa::set(own));
+    const V x = merged(plus(product(sum, factor), constant), shift);
     store_lanes(a.out_type, a.out, out + d, x, a.size - d);
   }
 }

@@ -9,7 +9,7 @@ namespace intformer {
 struct Rescale {
   DType a_type, b_type, out_type;
   const int32_t *a_multiplier, *b_multiplier;  // per column, padded to whole vectors
-  const int64_t* offset;                       // per column, even and odd lanes of a vector apart
+  const int64_t* offset;                       // per column, in the order of 64-bit lanes
   int shift;
   int64_t columns;
 };
@@ -32,5 +32,9 @@ void rescale(const Rescale&, const void* a, const void* b, void* out);
 namespace avx512vbmi {
 void table(const uint8_t* x, const void* entries, DType type, void* out, int64_t n);
 }
+namespace dotprod {
+void rescale(const Rescale&, const void* a, const void* b, void* out);
+void table(const uint8_t* x, const void* entries, DType type, void* out, int64_t n);
+}  // namespace dotprod
 
 }  // namespace intformer

@@ -39,8 +39,11 @@ enum class Form : int64_t {
   pairs2,  // int16 lanes hold 2 products, proved below 2^15
   pairs4,
   pairs8,
-  sign,  // |a-128| * sign(w, a-128), w in [-127, 127]
-  wide,  // int16 operands
+  sign,     // |a-128| * sign(w, a-128), w in [-127, 127]
+  wide,     // int16 operands
+  dotprod,  // (a-128)·w, four signed 8-bit products straight into int32
+  i8mm,     // two rows by two columns of eight 8-bit products straight into int32
+  single,   // int16 operands, one product after the other
 };
 
 struct Gemm {
@@ -68,5 +71,7 @@ INTFORMER_DECLARE_GEMM(portable)
 INTFORMER_DECLARE_GEMM(avx2)
 INTFORMER_DECLARE_GEMM(avxvnni)
 INTFORMER_DECLARE_GEMM(avx512vnni)
+INTFORMER_DECLARE_GEMM(dotprod)
+INTFORMER_DECLARE_GEMM(i8mm)
 
 }  // namespace intformer

@@ -9,7 +9,7 @@ struct Norm {
   const int16_t* x;
   int64_t channels;
   const int32_t* gain;    // per channel, padded to whole vectors
-  const int64_t* offset;  // per channel, even and odd lanes of a vector apart
+  const int64_t* offset;  // per channel, in the order of 64-bit lanes
   void* out;
   DType out_type;
   int64_t eps;
@@ -27,6 +27,9 @@ namespace avx2 {
 void norm(const Norm&, Range rows);
 }
 namespace avx512vnni {
+void norm(const Norm&, Range rows);
+}
+namespace dotprod {
 void norm(const Norm&, Range rows);
 }
 

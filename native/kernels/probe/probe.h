@@ -22,5 +22,11 @@ int64_t probe(Form form, int64_t rounds);
 namespace avx512vnni {
 int64_t probe(Form form, int64_t rounds);
 }
+namespace dotprod {
+int64_t probe(Form form, int64_t rounds);
+}
+namespace i8mm {
+int64_t probe(Form form, int64_t rounds);
+}
 
 }  // namespace intformer

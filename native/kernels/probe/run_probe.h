@@ -3,6 +3,12 @@
 #include "../simd/vector.h"
 #include "probe.h"
 
+#if defined(__aarch64__)
+#define INTFORMER_VECTOR_REGISTER "w"
+#else
+#define INTFORMER_VECTOR_REGISTER "v"
+#endif
+
 namespace intformer {
 namespace {
 
@@ -17,15 +23,15 @@ int64_t run_probe(int64_t rounds, int64_t products, Step step) {
 #pragma GCC unroll 24
   for (int j = 0; j < kSums; ++j) sums[j] = Isa::zero();
   for (int64_t i = 0; i < rounds; ++i) {
-    asm volatile("" : "+v"(a) : "r"(b) : "memory");
+    asm volatile("" : "+" INTFORMER_VECTOR_REGISTER(a) : "r"(b) : "memory");
 #pragma GCC unroll 24
     for (int j = 0; j < kSums; ++j) {
       sums[j] = step(sums[j], a, b + j * kBytes);
-      asm volatile("" : "+v"(sums[j]));
+      asm volatile("" : "+" INTFORMER_VECTOR_REGISTER(sums[j]));
     }
   }
 #pragma GCC unroll 24
-  for (int j = 0; j < kSums; ++j) asm volatile("" : : "v"(sums[j]));
+  for (int j = 0; j < kSums; ++j) asm volatile("" : : INTFORMER_VECTOR_REGISTER(sums[j]));
   return rounds * kSums * products;
 }
 

@@ -1,26 +1,11 @@
-// Register-blocked products: a few rows of A times a few vectors of columns of B, in int32.
-//
-// A is read four bytes at a time (four 8-bit or two 16-bit values along K) and broadcast. B is
-// packed as [columns / lanes][K / group][lanes][group], so that one vector holds the matching
-// values of `lanes` columns.
+// The tiles of x86: four bytes of each row of A, broadcast, meet a vector of each panel of B.
 #pragma once
 
-#include <utility>
-
-#include "../scalar.h"
+#include "../simd/tile_source.h"
 #include "vector.h"
 
 namespace intformer {
 namespace {
-
-// What a tile reads: rows of A (a stride in bytes apart), panels of B, steps of four bytes.
-struct TileSource {
-  const std::byte* a;
-  int64_t a_stride;
-  const std::byte* b;
-  int64_t b_panel;  // bytes between panels
-  int64_t steps;
-};
 
 #if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
 // Four u8 x s8 products straight into int32, exact.
@@ -82,8 +67,6 @@ struct DotSign {
 };
 #endif
 
-#define INTFORMER_UNROLL _Pragma("GCC unroll 16")
-
 // One step along K for all rows and vectors of a tile.
 template <class Dot, int Rows, int Vectors>
 inline __attribute__((always_inline)) void tile_step(Isa::V (&sums)[Rows][Vectors],
@@ -143,25 +126,6 @@ void tile(const TileSource& s, int64_t apart, int32_t* out, int64_t out_stride) 
     }
   }
 }
-
-using TileFn = void (*)(const TileSource&, int64_t apart, int32_t* out, int64_t out_stride);
-
-// Tiles of all sizes up to kRows x kVectors.
-template <class Dot, int kRows, int kVectors>
-struct Tiles {
-  template <int... I>
-  static TileFn pick(int index, std::integer_sequence<int, I...>) {
-    static constexpr TileFn all[] = {tile<Dot, I / kVectors + 1, I % kVectors + 1>...};
-    return all[index];
-  }
-
-  // rows in 1..kRows, vectors in 1..kVectors.
-  static void run(const TileSource& s, int64_t apart, int rows, int vectors, int32_t* out,
-                  int64_t out_stride) {
-    const int index = (rows - 1) * kVectors + vectors - 1;
-    pick(index, std::make_integer_sequence<int, kRows * kVectors>())(s, apart, out, out_stride);
-  }
-};
 
 }  // namespace
 }  // namespace intformer

@@ -19,6 +19,10 @@ Attributes = Mapping[str, Any]
 MAX_CHANNELS = 8192
 """Widest row of a normalisation: d = C·x - Σx of int16 values stays within int32."""
 
+MAX_HEAD_SIZE = 8192
+"""Most channels of an attention head: sums of that many products of bytes stay below 2^30, which
+keeps every score above that of a dropped key, with or without zero points taken off."""
+
 MAX_WINDOWS = 4096
 """Most positions of a patch (64 x 64); each costs the verifier one step."""
 
@@ -110,11 +114,13 @@ def attention(attrs: Attributes, operands: Sequence[Shape]) -> None:
         isinstance(width, int) and heads >= 1 and width % heads == 0,
         f"heads = {heads} must be positive and divide the width {width}",
     )
+    size = int(width) // heads
+    _require(size <= MAX_HEAD_SIZE, f"heads of {size} channels, at most {MAX_HEAD_SIZE}")
     if mask:
         _require(
             mask[0] == k[:2], f"mask {shapes.text(mask[0])} must be {shapes.text(k[:2])}, as keys"
         )
-        _masked_weight_is_zero(attrs, int(width) // heads)
+        _masked_weight_is_zero(attrs, size)
 
 
 def _masked_weight_is_zero(attrs: Attributes, size: int) -> None:

@@ -13,7 +13,7 @@ from intformer.ir.graph import Node
 from intformer.runtime.emit_linear import emit_linear
 from intformer.runtime.fuse import Group
 from intformer.runtime.memory import Location
-from intformer.runtime.packing import channels, clipped_levels, full_table, split_lanes
+from intformer.runtime.packing import channels, clipped_levels, full_table, wide_channels
 from intformer.runtime.plan import DTYPE_CODES, ITEM_SIZE, Builder
 
 QUERY_BLOCK = 48
@@ -119,8 +119,11 @@ def _channel_constant(builder: Builder, name: str, count: int) -> Location:
 
 
 def _lane_constant(builder: Builder, name: str, count: int) -> Location:
-    values, lanes = builder.graph.constants[name], builder.machine.lanes
-    return builder.constant(("lanes", name, count), lambda: split_lanes(values, count, lanes))
+    values, machine = builder.graph.constants[name], builder.machine
+    return builder.constant(
+        ("lanes", name, count),
+        lambda: wide_channels(values, count, machine.lanes, machine.split),
+    )
 
 
 def _table(builder: Builder, node: Node) -> None:
@@ -148,12 +151,12 @@ def _int16(builder: Builder, name: str) -> Location:
     """The value ``name`` as int16; an int8 one is widened as (2·x) >> 1."""
     if builder.dtype(name) == "int16":
         return builder.locate(name)
-    shape, lanes = builder.shape(name), builder.machine.lanes
+    shape, machine = builder.shape(name), builder.machine
     wide = builder.scratch(2 * math.prod(shape))
     width, rows = shape[-1], math.prod(shape[:-1])
     two, zero = np.full(1, 2, np.int32), np.zeros(1, np.int64)
-    factor = builder.constant(("twice", width), lambda: channels(two, width, lanes))
-    offset = builder.constant(("nothing", width), lambda: split_lanes(zero, width, lanes))
+    factor = builder.constant(("twice", width), lambda: channels(two, width, machine.lanes))
+    offset = builder.constant(("nothing", width), lambda: channels(zero, width, machine.lanes))
     codes = [DTYPE_CODES[dtype] for dtype in ("int8", "int8", "int16")]
     places = [builder.locate(name), None, wide, factor, None, offset]
     builder.step("rescale", places, [rows, width, 1, *codes, 1, rows, width, width])

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from enum import IntEnum
 from typing import cast
 
 import numpy as np
 
 from intformer.arith import STORAGE
 from intformer.ir.graph import Array, Node
-from intformer.ir.lanes import safe_group
+from intformer.runtime.forms import CENTRED, LAYOUTS, Form, choose_form
 from intformer.runtime.fuse import Group
 from intformer.runtime.memory import Location
 from intformer.runtime.packing import (
@@ -19,7 +18,7 @@ from intformer.runtime.packing import (
     folded_offset,
     full_table,
     pack_weight,
-    split_lanes,
+    wide_channels,
 )
 from intformer.runtime.plan import DTYPE_CODES, Builder
 
@@ -77,41 +76,8 @@ def _packed(builder: Builder, linear: Node) -> tuple[Location, int]:
     key = ("weight", name, form)
     if form is Form.PLAIN:
         return builder.constant(key, lambda: builder.stored(name)), form
-    group, steps = (2, 1) if form is Form.WIDE else (4, STEPS[form])
-    lanes = builder.machine.lanes
-    return builder.constant(
-        key, lambda: pack_weight(builder.stored(name), lanes, group, steps)
-    ), form
-
-
-class Form(IntEnum):
-    """How a product is computed; the numbers are those of the native ``Form``."""
-
-    PLAIN = 0
-    VNNI = 1
-    PAIRS2 = 2
-    PAIRS4 = 3
-    PAIRS8 = 4
-    SIGN = 5
-    WIDE = 6
-
-
-STEPS = {Form.VNNI: 1, Form.PAIRS2: 1, Form.PAIRS4: 2, Form.PAIRS8: 4, Form.SIGN: 1}
-"""Blocks of four rows that one addition in int16 (or int32) covers."""
-
-
-def choose_form(level: str, op: str, weight: Array) -> Form:
-    """The fastest exact form for these weights at an instruction-set level."""
-    if level == "portable":
-        return Form.PLAIN
-    if op == "linear16":
-        return Form.WIDE
-    if level != "avx2":
-        return Form.VNNI
-    group = safe_group(weight)
-    if group > 1:
-        return {2: Form.PAIRS2, 4: Form.PAIRS4, 8: Form.PAIRS8}[group]
-    return Form.SIGN if weight.min() > -128 else Form.WIDE
+    lanes, layout = builder.machine.lanes, LAYOUTS[form]
+    return builder.constant(key, lambda: pack_weight(builder.stored(name), lanes, layout)), form
 
 
 def _epilogue(
@@ -178,19 +144,19 @@ def _multiplier(builder: Builder, name: str, columns: int) -> Location:
 
 def _offset(builder: Builder, group: Group, multiplier: str, offset: str, columns: int) -> Location:
     """The epilogue's offset with the bias folded in."""
-    lanes, constants = builder.machine.lanes, builder.graph.constants
+    machine, constants = builder.machine, builder.graph.constants
 
     def make() -> Array:
         folded = folded_offset(constants[offset], _bias(builder, group), constants[multiplier])
-        return split_lanes(folded, columns, lanes)
+        return wide_channels(folded, columns, machine.lanes, machine.split)
 
     return builder.constant(("offset", *group.head.inputs[1:], multiplier, offset, columns), make)
 
 
 def _bias(builder: Builder, group: Group) -> Array:
-    """The bias that belongs to what the product form computes: ``SIGN`` takes x - 128 for x."""
+    """The bias that belongs to what the product form computes."""
     _, weight, bias = group.head.inputs
     own = builder.stored(bias)
-    if builder.constants.notes.get(("form", weight, group.head.op)) is not Form.SIGN:
+    if builder.constants.notes.get(("form", weight, group.head.op)) not in CENTRED:
         return own
     return np.asarray(own + 128 * builder.stored(weight).sum(axis=0, dtype=np.int64))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -54,13 +55,14 @@ def channels(values: Array, count: int, lanes: int) -> Array:
     return full
 
 
-def split_lanes(values: Array, count: int, lanes: int) -> Array:
-    """As ``channels`` for int64: within each vector the even lanes come first, then the odd ones.
+def wide_channels(values: Array, count: int, lanes: int, split: bool) -> Array:
+    """As ``channels`` for int64; ``split``: the even lanes of a vector first, then the odd ones.
 
-    A 32 x 32 -> 64 bit multiplication works on even lanes; odd lanes are shifted down first.
+    The 32 x 32 -> 64 bit multiplication of x86 works on even lanes; odd lanes are shifted down
+    first. That of Arm takes neighbours.
     """
     full = channels(values, count, lanes)
-    if lanes == 1:
+    if not split:
         return full
     return full.reshape(-1, lanes // 2, 2).transpose(0, 2, 1).reshape(-1)
 
@@ -86,20 +88,23 @@ def clipped_levels(dtype: str) -> Array:
     return np.minimum(np.arange(256), SATURATION[dtype][1]).astype(np.uint8)
 
 
-def pack_weight(weight: Array, lanes: int, group: int, steps: int) -> Array:
-    """``weight`` int8 [K, O] as [O/lanes][K/group][lanes][group], zeros past the ends.
+@dataclass(frozen=True)
+class Layout:
+    """How a weight [K, O] is packed: as [O/lanes][K/group][lanes][group] of ``dtype``.
 
-    ``group`` values along K fill four bytes (four int8, or two widened to int16); K is padded to a
-    multiple of ``group·steps``.
+    K is padded with zeros to a multiple of ``multiple``, O to whole vectors.
     """
+
+    group: int
+    multiple: int
+    dtype: type[np.signedinteger[Any]] = np.int8
+
+
+def pack_weight(weight: Array, lanes: int, layout: Layout) -> Array:
+    """``weight`` int8 [K, O] in ``layout``, flat."""
     rows, columns = weight.shape
-    full = np.zeros(
-        (
-            -(-rows // (group * steps)) * group * steps,
-            -(-columns // lanes) * lanes,
-        ),
-        np.int8 if group == 4 else np.int16,
-    )
+    shape = (-(-rows // layout.multiple) * layout.multiple, -(-columns // lanes) * lanes)
+    full = np.zeros(shape, layout.dtype)
     full[:rows, :columns] = weight
-    blocks = full.reshape(-1, group, full.shape[1] // lanes, lanes)
+    blocks = full.reshape(-1, layout.group, shape[1] // lanes, lanes)
     return np.ascontiguousarray(blocks.transpose(2, 0, 3, 1)).reshape(-1)

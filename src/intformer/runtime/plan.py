@@ -41,10 +41,18 @@ class Plan:
 
 @dataclass(frozen=True)
 class Machine:
-    """What a plan depends on: instruction-set level, its int32 lanes per vector, and threads."""
+    """What a plan depends on.
+
+    Attributes:
+        level: instruction-set level.
+        lanes: int32 values per vector, to which parameters are padded.
+        split: 64-bit parameters hold the even lanes of each vector first, then the odd ones.
+        threads: that one run uses.
+    """
 
     level: str
     lanes: int
+    split: bool
     threads: int
 
 

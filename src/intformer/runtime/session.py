@@ -115,7 +115,7 @@ class Session:
             return self._programs[key]
 
     def _compile(self, sizes: Mapping[str, int]) -> tuple[native.Program, Plan]:
-        machine = Machine(_level(), native.lanes(), self.threads)
+        machine = Machine(_level(), native.lanes(), native.splits_lanes(), self.threads)
         known = len(self._constants.arrays)
         plan = make_plan(self.graph, self._groups, sizes, self._constants, emit, machine)
         if len(self._constants.arrays) > known:

@@ -21,7 +21,7 @@ import numpy as np
 
 from intformer.errors import InputError
 from intformer.evaluate.bench.kernel_graphs import Kernel, others, products
-from intformer.runtime.emit_linear import Form, choose_form
+from intformer.runtime.forms import Form, choose_form
 from intformer.runtime.session import Session
 
 try:
@@ -193,16 +193,30 @@ def _clock(threads: int) -> float:
     return time.thread_time() if threads == 1 else time.perf_counter()
 
 
+ATTENTION_FORMS = {
+    "portable": Form.PLAIN,
+    "avx2": Form.WIDE,
+    "avxvnni": Form.VNNI,
+    "avx512vnni": Form.VNNI,
+    "dotprod": Form.DOTPROD,
+    "i8mm": Form.DOTPROD,
+}
+"""How each level multiplies in attention."""
+
+EXACT_FORMS = {**ATTENTION_FORMS, "avx2": Form.PAIRS2, "i8mm": Form.I8MM}
+"""The fastest exact products of bytes at each level, whose rate is the machine's limit."""
+
+
 def _form(kernel: Kernel) -> Form:
-    """How the level computes the kernel's products; attention widens where there is no VNNI."""
+    """How the level computes the kernel's products; attention has forms of its own."""
     level = native.level()
     if "weight" in kernel.graph.constants:
         return choose_form(level, "linear", kernel.graph.constants["weight"])
-    return {"portable": Form.PLAIN, "avx2": Form.WIDE}.get(level, Form.VNNI)
+    return ATTENTION_FORMS[level]
 
 
 def _exact_form() -> Form:
-    return {"portable": Form.PLAIN, "avx2": Form.PAIRS2}.get(native.level(), Form.VNNI)
+    return EXACT_FORMS[native.level()]
 
 
 def _limit(kernel: Kernel, form: Form, threads: int) -> float:

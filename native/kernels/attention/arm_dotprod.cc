@@ -1,0 +1,17 @@
+#include "fused.h"
+
+namespace intformer::dotprod {
+
+int64_t attention_packed_bytes(int64_t keys, int64_t size) { return layout_of(keys, size).bytes; }
+
+int64_t attention_scratch_bytes(int64_t keys, int64_t size) {
+  return layout_of(keys, size).scratch;
+}
+
+void pack_attention(const Attention& a, int64_t unit) { pack_head(a, unit); }
+
+void attention(const Attention& a, int64_t unit, Range queries, std::byte* scratch) {
+  attend(a, unit, queries, scratch);
+}
+
+}  // namespace intformer::dotprod
