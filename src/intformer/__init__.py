@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from intformer.program import Program, load
     from intformer.quantize.api import quantize
     from intformer.quantize.compare import compare
+    from intformer.quantize.qat import Twin, convert, load_twin, prepare, save_twin
     from intformer.quantize.recipe import Recipe, load_recipe
-    from intformer.quantize.twin import convert, prepare
 
 __version__ = "0.1.0"
 
@@ -26,13 +26,16 @@ _HOMES = {
     "IntformerError": "intformer.errors",
     "Program": "intformer.program",
     "Recipe": "intformer.quantize.recipe",
+    "Twin": "intformer.quantize.qat",
     "compare": "intformer.quantize.compare",
-    "convert": "intformer.quantize.twin",
+    "convert": "intformer.quantize.qat",
     "load": "intformer.program",
     "load_recipe": "intformer.quantize.recipe",
     "load_source": "intformer.frontend.sources",
-    "prepare": "intformer.quantize.twin",
+    "load_twin": "intformer.quantize.qat",
+    "prepare": "intformer.quantize.qat",
     "quantize": "intformer.quantize.api",
+    "save_twin": "intformer.quantize.qat",
     "verify": "intformer.ir.verify",
 }
 
@@ -40,13 +43,16 @@ __all__ = [
     "IntformerError",
     "Program",
     "Recipe",
+    "Twin",
     "compare",
     "convert",
     "load",
     "load_recipe",
     "load_source",
+    "load_twin",
     "prepare",
     "quantize",
+    "save_twin",
     "verify",
 ]
 

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from intformer.quantize.twin import Twin, convert, prepare
 from whole_models import (
     REALISATIONS,
     Whole,
@@ -25,7 +26,6 @@ from intformer.evaluate.datasets import batches, open_images
 from intformer.evaluate.framing import Framing
 from intformer.frontend.sources import zoo_folders
 from intformer.ir.graph import Array
-from intformer.quantize.twin import Twin, convert, prepare
 from intformer.runtime.session import native
 
 IMAGES = 64

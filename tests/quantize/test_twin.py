@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from small_models import bert_graph, encoder, graph_of, pictures, sentences
 
+from intformer.errors import InputError
 from intformer.program import Program
-from intformer.quantize.twin import Twin, convert, prepare
+from intformer.quantize.qat import Twin, convert, load_twin, prepare, save_twin, simulate
+from intformer.quantize.qat.straight import replaced_learning
 
 MODELS = ["module", "no biases", "graph", "bert"]
 
@@ -45,6 +50,7 @@ def loss(twin: Twin, inputs: dict[str, Any]) -> torch.Tensor:
 
 def step(twin: Twin, inputs: dict[str, Any], rate: float = 0.02) -> tuple[float, float]:
     """One step of gradient descent; the loss before and after."""
+    twin.zero_grad()
     before = loss(twin, inputs)
     before.backward()
     torch.optim.SGD(twin.parameters(), lr=rate).step()
@@ -98,3 +104,138 @@ def test_parameters_keep_their_names() -> None:
     names = set(dict(twin.named_parameters()))
     own = {name for name, _ in encoder().named_parameters()}
     assert len(names & own) >= 0.9 * len(own)
+
+
+@pytest.mark.parametrize("case", MODELS)
+def test_a_twin_file_holds_everything(case: str, tmp_path: Path) -> None:
+    """Saved in the middle of a training, it goes on and converts to the identical program."""
+    twin, inputs = prepared(case)
+    twin.train()
+    step(twin, inputs)
+    save_twin(twin, tmp_path / "twin.safetensors")
+    other = load_twin(tmp_path / "twin.safetensors").train()
+    assert state_bytes(other) == state_bytes(twin)
+    for one, name in ((twin, "a.onnx"), (other, "b.onnx")):
+        step(one, inputs)
+        convert(one).save(tmp_path / name)
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
+def state_bytes(module: torch.nn.Module) -> dict[str, bytes]:
+    return {name: value.numpy().tobytes() for name, value in module.state_dict().items()}
+
+
+@pytest.mark.parametrize("damage", ["text", "foreign", "no state"])
+def test_a_damaged_twin_file_is_named(damage: str, tmp_path: Path) -> None:
+    path = tmp_path / "twin.safetensors"
+    if damage == "text":
+        path.write_text("nothing of the kind")
+    elif damage == "foreign":
+        save_file({"weight": torch.ones(3)}, path)
+    else:
+        save_twin(prepared("module")[0], path)
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+        save_file({"state.fc": torch.ones(3)}, path, metadata=metadata)
+    with pytest.raises(InputError, match=r"twin\.safetensors"):
+        load_twin(path)
+
+
+@pytest.mark.parametrize("case", MODELS)
+def test_no_state_changes_its_shape(case: str) -> None:
+    """Any checkpoint loads at any time: before the first forward pass and after."""
+    twin, inputs = prepared(case)
+    before = {name: (v.shape, v.dtype) for name, v in twin.state_dict().items()}
+    step(twin.train(), inputs)
+    assert {name: (v.shape, v.dtype) for name, v in twin.state_dict().items()} == before
+
+
+def test_ranges_follow_the_data_until_frozen() -> None:
+    twin, inputs = prepared("module")
+    twin.train()
+    bright = {"pixels": 255 - inputs["pixels"] // 4}
+    start = scales(twin)
+    twin(**bright)
+    moved = scales(twin)
+    assert sum(moved[name] != start[name] for name in start) > len(start) / 2
+    assert_equal(twin.eval(), convert(twin), inputs)
+    twin.train().freeze()
+    twin(**bright)
+    assert scales(twin) == moved
+
+
+def scales(twin: Twin) -> dict[str, float]:
+    return {n: float(v) for n, v in twin.state_dict().items() if n.endswith(":narrow.base")}
+
+
+def test_ranges_seen_in_calibration_leave_the_scales_alone() -> None:
+    """A batch like those of the calibration asks for the scales that calibration chose."""
+    twin = prepare(encoder(), [pictures(16, 1)])
+    start = scales(twin)
+    twin.train().momentum = 0.0
+    twin(pixels=pictures(16, 1))
+    for name, scale in scales(twin).items():
+        assert abs(scale / start[name] - 1) < 0.1, name
+
+
+@pytest.mark.parametrize("bits", [(8, 8), (4, 8), (6, 6), (4, 4)])
+def test_learned_scales_are_trained_and_are_the_programs(bits: tuple[int, int]) -> None:
+    recipe = {"weight_bits": bits[0], "activation_bits": bits[1]}
+    twin = prepare(encoder(), [pictures(16, 1)], recipe, learn_scales=True)
+    inputs = {"pixels": pictures(8, 9)}
+    before, _ = step(twin.train(), inputs, rate=0.01)  # weights start on the grid of their scale
+    _, after = step(twin, inputs, rate=0.01)
+    assert after < before
+    assert len(twin.scale_parameters()) > 10
+    for parameter in twin.scale_parameters():
+        assert parameter.grad is not None and bool(torch.isfinite(parameter.grad).all())
+        assert bool(parameter.detach().any())
+    assert_equal(twin, convert(twin), inputs)
+
+
+def test_the_gradient_of_a_scale_is_that_of_the_rounding() -> None:
+    """Against finite differences of the mean over many random numbers."""
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(200_000, generator=generator, dtype=torch.float64)
+
+    def error(log_gain: float) -> float:
+        step = 0.1 * math.exp(log_gain)
+        return float(((values / step).round().clamp(-7, 7) * step - values).square().mean())
+
+    gain = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    exact = (values / 0.1).round().clamp(-7, 7) * 0.1
+    simulated = replaced_learning(values, exact, -0.75, 0.75, gain, 7)
+    (simulated - values).square().mean().backward()
+    share = (values.numel() * 7) ** -0.5
+    wanted = (error(0.02) - error(-0.02)) / 0.04
+    assert abs(float(gain.grad) / share / wanted - 1) < 0.05
+
+
+def test_torch_simulates_the_same_integers_as_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    twin, inputs = prepared("module")
+    native = twin(**inputs)["logits"]
+    native.sum().backward()
+    gradient = twin.parameter_of("layers.4.weight").grad.clone()
+    monkeypatch.setattr(simulate, "has_native", lambda: False)
+    twin.zero_grad()
+    other = twin(**inputs)["logits"]
+    other.sum().backward()
+    assert (other == native).all()
+    assert (twin.parameter_of("layers.4.weight").grad == gradient).all()
+
+
+def test_a_forward_pass_without_gradients_is_the_same() -> None:
+    twin, inputs = prepared("bert")
+    wanted = next(iter(twin(**inputs).values())).detach()
+    with torch.no_grad():
+        assert (next(iter(twin(**inputs).values())) == wanted).all()
+    tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
+    assert (next(iter(twin(*tensors.values()).values())).detach() == wanted).all()
+
+
+def test_wrappers_are_looked_through() -> None:
+    twin, inputs = prepared("module")
+    average = torch.optim.swa_utils.AveragedModel(twin)
+    step(twin, inputs)
+    average.update_parameters(twin)
+    assert_equal(average.module, convert(average), inputs)

@@ -18,7 +18,7 @@ from intformer.quantize.algorithms.lanes import lane_columns, nearest_in_lanes, 
 from intformer.quantize.api import quantize
 from intformer.quantize.observers import Covariance
 from intformer.quantize.params import IntegerWeight
-from intformer.quantize.twin import convert, prepare
+from intformer.quantize.qat import convert, prepare
 
 TOP = 127
 

@@ -64,12 +64,17 @@ def quantize(
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A float graph after calibration: equalised, with all decisions made."""
+    """A float graph after calibration: equalised, with all decisions made.
+
+    ``typical`` is the mean over batches of the (smallest, largest) value, for the values whose
+    range follows the data.
+    """
 
     graph: Graph
     decisions: Decisions
     pixels: Pixels | None
     recipe: Recipe
+    typical: dict[str, tuple[float, float]]
 
 
 def calibrated(
@@ -91,7 +96,7 @@ def calibrated(
     run = Calibration(graph, recipe, batches, pixels, progress or (lambda *_: None))
     equalized, decisions = run.decide()
     equalized.metadata["altered"] = json.dumps(run.altered)
-    return Calibrated(equalized, decisions, pixels, recipe)
+    return Calibrated(equalized, decisions, pixels, recipe, run.typical(decisions))
 
 
 def _check_finite(graph: Graph) -> None:

@@ -59,6 +59,17 @@ class Calibration:
         self._decide_weights(decisions)
         return self.graph, decisions
 
+    def typical(self, decisions: Decisions) -> dict[str, tuple[float, float]]:
+        """Mean extremes of a batch, by scale; not where an activation is split at a fixed bend."""
+        producers = self.graph.producers()
+        fixed = {self.roots[producers[value].inputs[0]] for value in decisions.splits}
+        seen = {**self.extremes, **self.histograms}
+        return {
+            root: found.typical
+            for root, found in seen.items()
+            if found.batches and root not in fixed
+        }
+
     def _equalize(self) -> None:
         equalizer = Equalizer(self.graph, self.recipe.smoothing)
         ranges = {value: ChannelRange() for value in equalizer.observed()}

@@ -42,11 +42,13 @@ class Histogram:
     def __init__(self) -> None:
         self.low, self.high = float("inf"), float("-inf")
         self.reach = 0.0
+        self.batches, self.sums = 0, (0.0, 0.0)
         self.counts = torch.zeros(BINS, dtype=torch.float64)
 
     def update(self, x: Tensor) -> None:
         low, high = (float(v) for v in torch.aminmax(x.detach()))
         self.low, self.high = min(self.low, low), max(self.high, high)
+        self.batches, self.sums = self.batches + 1, (self.sums[0] + low, self.sums[1] + high)
         self._widen(max(abs(low), abs(high), 1e-12))
         rows = x.detach().reshape(-1, x.shape[-1])
         sample = rows[:: -(-x.numel() // (SAMPLED * len(x)))].float()
@@ -60,6 +62,11 @@ class Histogram:
             merged = torch.zeros_like(self.counts)
             merged[BINS // 4 : 3 * BINS // 4] = self.counts.reshape(-1, 2).sum(1)
             self.counts, self.reach = merged, 2 * self.reach
+
+    @property
+    def typical(self) -> tuple[float, float]:
+        """Mean over the batches of their smallest and largest value."""
+        return self.sums[0] / self.batches, self.sums[1] / self.batches
 
     def points(self) -> tuple[Tensor, Tensor]:
         """(values, weights) of the occupied bins, clipped to the exact extremes."""

@@ -124,6 +124,11 @@ class Session:
         return program, plan
 
 
+def has_native() -> bool:
+    """Whether the compiled extension is there."""
+    return native is not None
+
+
 def _level() -> str:
     """The instruction-set level of this process.
 
