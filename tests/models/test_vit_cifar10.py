@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from intformer.quantize.twin import Twin, convert, prepare
+from intformer.quantize.qat import Twin, convert, prepare
 from whole_models import (
     REALISATIONS,
     Whole,
