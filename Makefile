@@ -7,13 +7,14 @@ READY := $(VENV)/ready
 TORCH ?= torch==2.13.0
 JOBS ?= 2
 
-.PHONY: demo test lint format docs clean help
+.PHONY: demo test wheel-test lint format docs clean help
 
 help:
-	@echo "make demo    set up, quantize the zoo model, prove it, classify photographs, write a report"
-	@echo "make test    set up and run all tests"
-	@echo "make lint    formatting, lint, types and import rules"
-	@echo "make docs    regenerate the generated parts of the documentation"
+	@echo "make demo        set up, quantize the zoo model, prove it, classify photographs, write a report"
+	@echo "make test        set up and run all tests"
+	@echo "make wheel-test  build the wheel and test it without torch, from an empty directory"
+	@echo "make lint        formatting, lint, types and import rules"
+	@echo "make docs        regenerate the generated parts of the documentation"
 
 $(READY): pyproject.toml CMakeLists.txt requirements-models.txt $(shell find native -type f)
 	$(PYTHON) -m venv $(VENV)
@@ -28,6 +29,14 @@ demo: $(READY)
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadscope
+
+# What a user installs: the wheel alone, without torch, tested from an empty directory.
+wheel-test:
+	rm -rf out/wheel && mkdir -p out/wheel/empty
+	$(PYTHON) -m venv out/wheel/venv
+	out/wheel/venv/bin/python -m pip wheel --quiet --no-deps --wheel-dir out/wheel .
+	out/wheel/venv/bin/python -m pip install --quiet out/wheel/*.whl pytest pytest-timeout hypothesis
+	cd out/wheel/empty && ../venv/bin/python -m pytest -p no:cacheprovider $(CURDIR)/tests
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

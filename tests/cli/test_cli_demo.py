@@ -13,7 +13,7 @@ def short(monkeypatch):
     """Few samples, and no CIFAR-10 wherever it may lie."""
     monkeypatch.setattr(demo, "SAMPLES", 16)
     monkeypatch.setattr(demo, "COMPARED", 4)
-    monkeypatch.setattr("intformer.evaluate.datasets.find_data", lambda _: None)
+    monkeypatch.setattr("intformer.evaluate.data_files.find_data", lambda _: None)
 
 
 def test_demo_without_cifar10(short, tmp_path):

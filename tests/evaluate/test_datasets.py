@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from intformer.errors import InputError
-from intformer.evaluate.datasets import batches, find_data, open_images, spread
+from intformer.evaluate.data_files import find_data
+from intformer.evaluate.datasets import batches, open_images, spread
 from intformer.evaluate.framing import Framing, decode
 from intformer.evaluate.photographs import package_photos
 from tiny_models import encoded, picture, write_parquet

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from intformer.cli.loading import calibration, describe
-from intformer.evaluate.datasets import find_data
+from intformer.evaluate.data_files import find_data
 from intformer.frontend.sources import Source, load_source
 from intformer.ir.graph import Array, Graph
 from intformer.program import Program, load

@@ -64,7 +64,8 @@ def demo(
       intformer demo
       intformer demo --out /tmp/demo --limit 500
     """
-    from intformer.evaluate.datasets import PHOTOGRAPHS, find_data, open_images
+    from intformer.evaluate.data_files import find_data
+    from intformer.evaluate.datasets import PHOTOGRAPHS, open_images
 
     out.mkdir(parents=True, exist_ok=True)
     file = out / "vit_cifar10.onnx"

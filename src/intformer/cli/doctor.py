@@ -92,7 +92,7 @@ def _version(name: str) -> str | None:
 
 
 def _data() -> dict[str, str | None]:
-    from intformer.evaluate.datasets import find_data
+    from intformer.evaluate.data_files import find_data
 
     paths = {name: find_data(name) for name in DATA}
     return {name: None if path is None else str(path) for name, path in paths.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,23 +120,3 @@ def _batch(held: list[tuple[Pixels, int | None, str]]) -> Batch:
     pixels, labels, names = zip(*held, strict=True)
     known = None if None in labels else np.array(labels, dtype=np.int64)
     return Batch(np.stack(pixels), known, list(names))
-
-
-def find_data(name: str) -> Path | None:
-    """A data file such as ``cifar10/test.parquet`` in the folders where tests and the demo look.
-
-    ``INTFORMER_DATA`` comes first, then ``../shared/data`` beside the checkout.
-    """
-    for folder in _data_folders():
-        if (folder / name).exists():
-            return folder / name
-    return None
-
-
-def _data_folders() -> Iterator[Path]:
-    if chosen := os.environ.get("INTFORMER_DATA"):
-        yield Path(chosen).expanduser()
-    here = Path.cwd()
-    for root in (here, *here.parents, *Path(__file__).resolve().parents):
-        if (root / "pyproject.toml").exists():
-            yield root.parent / "shared" / "data"
