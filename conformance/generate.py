@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from families import FAMILIES, Maker
+from sequences import SEQUENCES
 
 from intformer.ir.operators import evaluate
 from intformer.ir.verify import verify
@@ -30,7 +31,7 @@ def main() -> None:
     for old in FOLDER.rglob(f"*{SUFFIX}"):
         old.unlink()
     count = size = 0
-    for seed, family in enumerate(FAMILIES):
+    for seed, family in enumerate((*FAMILIES, *SEQUENCES)):
         for name, case in family(Maker(seed)):
             path = FOLDER / case.op / (name.rpartition(":")[2] + SUFFIX)
             assert not path.exists(), path

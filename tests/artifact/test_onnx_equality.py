@@ -10,6 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 
+import sequence_programs
 from intformer import artifact
 from intformer.ir.graph import Array, Graph
 from intformer.ir.operators import OPERATORS
@@ -54,7 +55,8 @@ def test_onnx_runtime_equals_reference(case: str, flat: bool) -> None:
 
 
 def test_programs_cover_every_operator() -> None:
-    covered = {node.op for build in (vit_like, bert_like) for node in build()}
+    sequences = (lambda build=build: build(0) for build in sequence_programs.PROGRAMS.values())
+    covered = {node.op for build in (vit_like, bert_like, *sequences) for node in build()}
     assert covered == set(OPERATORS)
 
 

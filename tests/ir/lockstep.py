@@ -111,6 +111,11 @@ class LockstepPrimitives:
         numbers = table.numbers[None, : like.numbers.shape[1]]
         return Pair(numbers, self.proofs.leading_rows(table.proof, like.proof), "leading_rows")
 
+    def arange(self, like: Pair, axis: int) -> Pair:
+        return Pair(
+            np.arange(like.numbers.shape[axis]), self.proofs.arange(like.proof, axis), "arange"
+        )
+
     def matmul(self, a: Pair, b: Pair, a_zero: int, b_zero: int) -> Pair:
         proof = self.proofs.matmul(a.proof, b.proof, a_zero, b_zero)
         return Pair(np.matmul(a.numbers - a_zero, b.numbers - b_zero), proof, "matmul")

@@ -8,50 +8,31 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sequence_operands as sequences
 from lockstep import LockstepPrimitives, Pair
+from random_operands import (
+    Attributes,
+    Operands,
+    Rng,
+    around,
+    bits,
+    channels_of,
+    constant,
+    dtype_of,
+    variable,
+)
 
 import programs
 from intformer import arith
 from intformer.errors import VerifyError
-from intformer.ir.graph import INTEGER_RANGES, Array, Node
+from intformer.ir.graph import Array, Node
 from intformer.ir.interval import Interval
 from intformer.ir.operators import OPERATORS, evaluate
 from intformer.ir.verify import verify
 from intformer.reference import interpret
 from intformer.reference.primitives import NumpyPrimitives
 
-Rng = np.random.Generator
-Operands = list[tuple[Array, bool]]
-Attributes = dict[str, Any]
 ROUNDS = 150
-
-
-def around(rng: Rng, dtype: str, shape: tuple[int, ...], narrowing: int = 0) -> Array:
-    """Values of a random sub-range of ``dtype``, both of its ends among them."""
-    low, high = (v >> narrowing for v in INTEGER_RANGES[dtype])
-    ends = sorted(int(v) for v in rng.integers(low, high, 2, endpoint=True))
-    return rng.integers(ends[0], ends[1], shape, dtype=dtype, endpoint=True)
-
-
-def constant(rng: Rng, dtype: str, shape: tuple[int, ...], narrowing: int = 0) -> Any:
-    return around(rng, dtype, shape, narrowing), True
-
-
-def variable(rng: Rng, dtype: str, shape: tuple[int, ...], narrowing: int = 0) -> Any:
-    return around(rng, dtype, shape, narrowing), False
-
-
-def channels_of(rng: Rng, channels: int) -> tuple[int]:
-    return (int(rng.choice([1, channels])),)
-
-
-def dtype_of(rng: Rng, choices: tuple[str, ...] = programs.ACTIVATION) -> str:
-    return str(rng.choice(choices))
-
-
-def bits(rng: Rng) -> int:
-    """By how many bits to narrow the range of a value."""
-    return int(rng.integers(0, 24))
 
 
 def linear(rng: Rng, dtype: str = "uint8") -> tuple[Operands, Attributes]:
@@ -103,6 +84,11 @@ def norm(rng: Rng) -> tuple[Operands, Attributes]:
     ]
     eps, shift = int(2.0 ** rng.uniform(0, 44)), int(rng.integers(1, 63))
     return operands, {"channels": channels, "eps": eps, "shift": shift, "dtype": dtype_of(rng)}
+
+
+def l1_norm(rng: Rng) -> tuple[Operands, Attributes]:
+    operands, attrs = norm(rng)
+    return operands, {**attrs, "eps": int(2.0 ** rng.uniform(0, 30))}
 
 
 def attention(rng: Rng) -> tuple[Operands, Attributes]:
@@ -198,6 +184,15 @@ GENERATORS: dict[str, Callable[[Rng], tuple[Operands, Attributes]]] = {
     "slice": sliced,
     "concat": concat,
     "repeat_batch": repeat_batch,
+    "l1_norm": l1_norm,
+    "causal_attention": sequences.causal_attention,
+    "polynomial_attention": sequences.polynomial_attention,
+    "causal_polynomial_attention": sequences.causal_polynomial_attention,
+    "multiply": sequences.multiply,
+    "rotary": sequences.rotary,
+    "append_rows": sequences.append_rows,
+    "positions_at": sequences.positions_at,
+    "tied_embedding": sequences.tied_embedding,
 }
 
 

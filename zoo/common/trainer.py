@@ -83,6 +83,27 @@ def average_weights(paths: list[Path]) -> dict[str, Tensor]:
     return {name: value.float() for name, value in total.items()}
 
 
+def build_optimizers(model: nn.Module, args: argparse.Namespace) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices between embedding and output, Adam for the rest (or for all)."""
+    named = list(model.named_parameters())
+    matrices = [p for n, p in named if p.ndim == 2 and "embed" not in n]
+    muon = args.optimizer == "muon"
+    taken = {id(p) for p in matrices} if muon else set()
+    adam = torch.optim.AdamW(
+        [p for _, p in named if id(p) not in taken],
+        lr=args.lr,
+        betas=(0.9, 0.98),
+        eps=1e-9,
+        weight_decay=args.weight_decay,
+    )
+    if not muon:
+        return [adam]
+    first = torch.optim.Muon(
+        matrices, lr=args.lr, weight_decay=args.weight_decay, adjust_lr_fn="match_rms_adamw"
+    )
+    return [first, adam]
+
+
 class Trainer:
     """One training run, prepared by Accelerate; resumable after every epoch."""
 
@@ -94,17 +115,12 @@ class Trainer:
         if on_cpu:
             share_dropout_noise(model, torch.bfloat16 if args.bf16 else torch.float32)
         self.raw = model
-        optimizer = torch.optim.AdamW(
-            model.parameters(),
-            lr=args.lr,
-            betas=(0.9, 0.98),
-            eps=1e-9,
-            weight_decay=args.weight_decay,
-        )
-        schedule = LambdaLR(optimizer, inverse_sqrt(args.warmup))
-        self.model, self.optimizer, self.schedule = self.accelerator.prepare(
-            model, optimizer, schedule
-        )
+        optimizers = build_optimizers(model, args)
+        self.model = self.accelerator.prepare(model)
+        self.optimizers = [self.accelerator.prepare(o) for o in optimizers]
+        self.schedules = [
+            self.accelerator.prepare(LambdaLR(o, inverse_sqrt(args.warmup))) for o in optimizers
+        ]
         self.work: Path = args.work
         self.work.mkdir(parents=True, exist_ok=True)
         self.steps = 0
@@ -122,9 +138,10 @@ class Trainer:
             loss, nll, tokens = self.task.loss(self.model, batch)
         self.accelerator.backward(loss / tokens)
         self.accelerator.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        self.schedule.step()
-        self.optimizer.zero_grad()
+        for optimizer, schedule in zip(self.optimizers, self.schedules, strict=True):
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
         return nll, tokens
 
     def epoch(self, number: int, bar: Progress) -> float:
@@ -181,7 +198,7 @@ class Trainer:
 
     def _finish_epoch(self, number: int, seconds: float, loss: float) -> None:
         """Score the validation text, log a line and save the state."""
-        lr = self.optimizer.param_groups[0]["lr"]
+        lr = self.optimizers[0].param_groups[0]["lr"]
         scores = (round(loss, 4), round(self.valid_nll(), 4))
         values = (number, round(seconds, 1), self.steps, round(lr, 7), *scores)
         row = dict(zip(CSV_FIELDS, values, strict=True))
@@ -228,7 +245,8 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     add("--minutes", type=float, default=0, help="stop after this time; 0 means no limit")
     add("--tokens", type=int, default=3000, help="target tokens in a batch")
     add("--lr", type=float, default=4e-3, help="peak learning rate")
-    add("--warmup", type=int, default=1200, help="steps until the peak")
+    add("--optimizer", choices=("muon", "adam"), default="muon")
+    add("--warmup", type=int, default=300, help="steps until the peak")
     add("--weight-decay", type=float, default=1e-4)
     add("--smoothing", type=float, default=0.1, help="label smoothing")
     add("--dropout", type=float, default=0.3)

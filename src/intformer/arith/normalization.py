@@ -31,6 +31,11 @@ def normalize(
     step) are treated as having that one.
     """
     root = xp.cast(integer_sqrt(xp, energy + eps, bits), "int32")
+    return divide_by_root(xp, centred, root, reciprocal=reciprocal)
+
+
+def divide_by_root(xp: Primitives, centred: Value, root: Value, *, reciprocal: int) -> Value:
+    """centred / root in NORM_BITS fraction bits, as int32; ``root`` int32 has one value per row."""
     root = xp.cast(xp.maximum(root, 2 ** max(reciprocal - 30, 0)), "int64")
     inverse = xp.floor_divide(xp.floor_shift(root, 1) + 2**reciprocal, root)
     drop = reciprocal - NORM_BITS
@@ -98,4 +103,30 @@ def rms_norm(
     energy = xp.sum(wide * wide, -1) * channels
     centred = xp.cast(x, "int32") * channels
     ratio = normalize(xp, centred, energy, eps=eps, bits=bits, reciprocal=reciprocal)
+    return requantize(xp, ratio, gain, offset, shift=shift, dtype=dtype)
+
+
+def l1_norm(
+    xp: Primitives,
+    x: Value,
+    gain: Value,
+    offset: Value,
+    *,
+    channels: int,
+    eps: Scalar,
+    shift: Scalar,
+    dtype: str,
+) -> Value:
+    """L1 LayerNorm over the last axis of int16 ``x`` [..., C]: the mean absolute deviation divides.
+
+    With d = C·x - Σx and A = Σ|d| (both exact) the normalised value is d / ((A + eps) / C), where
+    eps = ε·C²/scale; no root is needed. (Lin et al., arXiv 2009.08034.)
+    """
+    _, reciprocal = norm_constants(channels)
+    narrow = xp.cast(x, "int32")
+    centred = narrow * channels - xp.sum(narrow, -1)
+    distance = xp.maximum(xp.maximum(centred, 0 - centred), 0)
+    total = xp.sum(xp.cast(distance, "int64"), -1) + eps
+    root = xp.cast(xp.floor_divide(total, channels), "int32")
+    ratio = divide_by_root(xp, centred, root, reciprocal=reciprocal)
     return requantize(xp, ratio, gain, offset, shift=shift, dtype=dtype)

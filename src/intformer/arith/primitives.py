@@ -70,6 +70,9 @@ class Primitives(Protocol):
     def leading_rows(self, table: Value, like: Value) -> Value:
         """table[None, :like.shape[1], :]."""
 
+    def arange(self, like: Value, axis: int) -> Value:
+        """0, 1, ... up to the size of an axis of ``like``, int32 [size]."""
+
     def matmul(self, a: Value, b: Value, a_zero: Scalar, b_zero: Scalar) -> Value:
         """(a - a_zero) @ (b - b_zero) as int32, exact; a and b are uint8 or int8."""
 

@@ -49,3 +49,20 @@ def add(
 def table(xp: Primitives, x: Value, entries: Value) -> Value:
     """entries[x] for a uint8 ``x``: any function of an 8-bit value, exactly rounded."""
     return xp.lookup(entries, x)
+
+
+def multiply(
+    xp: Primitives,
+    a: Value,
+    b: Value,
+    multiplier: Value,
+    offset: Value,
+    *,
+    a_zero: Scalar,
+    b_zero: Scalar,
+    shift: Scalar,
+    dtype: str,
+) -> Value:
+    """clip(((a - a_zero)·(b - b_zero)·multiplier + offset) >> shift) of 8- or 16-bit a and b."""
+    product = (xp.cast(a, "int32") - a_zero) * (xp.cast(b, "int32") - b_zero)
+    return requantize(xp, product, multiplier, offset, shift=shift, dtype=dtype)

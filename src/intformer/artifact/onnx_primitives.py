@@ -207,6 +207,13 @@ class OnnxPrimitives:
         top = self.emitter.node("Slice", [table, zero, length, zero], table.dtype)
         return self.emitter.node("Unsqueeze", [top, zero], table.dtype)
 
+    def arange(self, like: Value, axis: int) -> Value:
+        """``Range`` takes scalars: the size is a ``Gather`` of the shape with a scalar index."""
+        shape = self.emitter.node("Shape", [like], "int64")
+        index, zero, one = (self.emitter.constant(n, "int64") for n in (axis, 0, 1))
+        size = self.emitter.node("Gather", [shape, index], "int64", axis=0)
+        return self.cast(self.emitter.node("Range", [zero, size, one], "int64"), "int32")
+
     def matmul(self, a: Value, b: Value, a_zero: Any, b_zero: Any) -> Value:
         left, left_zero = self._unsigned(a, a_zero)
         right, right_zero = self._unsigned(b, b_zero)

@@ -23,6 +23,9 @@ MAX_HEAD_SIZE = 8192
 """Most channels of an attention head: sums of that many products of bytes stay below 2^30, which
 keeps every score above that of a dropped key, with or without zero points taken off."""
 
+MAX_POWER = 8
+"""Largest exponent of polynomial attention: its base then has 3 bits."""
+
 MAX_WINDOWS = 4096
 """Most positions of a patch (64 x 64); each costs the verifier one step."""
 
@@ -132,6 +135,120 @@ def _masked_weight_is_zero(attrs: Attributes, size: int) -> None:
         exponent >= arith.EXP_STEPS,
         f"a masked key would keep a weight: its exponent is {exponent}, must reach "
         f"{arith.EXP_STEPS}; limit or multiplier is too small",
+    )
+
+
+def _heads(attrs: Attributes, q: Shape, k: Shape, v: Shape, kv_heads: int) -> int:
+    """q [N,T,H·D], k and v [N,S,K·D] with K a divisor of H; returns D."""
+    heads = attrs["heads"]
+    _require(k == v, f"k {shapes.text(k)} and v {shapes.text(v)} must have one shape")
+    _require(q[0] == k[0], f"q {shapes.text(q)} and k {shapes.text(k)} must agree in batch")
+    _require(
+        heads >= 1 and kv_heads >= 1 and heads % kv_heads == 0,
+        f"kv_heads = {kv_heads} must be positive and divide heads = {heads}",
+    )
+    width = q[2]
+    _require(
+        isinstance(width, int) and width % heads == 0,
+        f"heads = {heads} must divide the width {width}",
+    )
+    size: int = int(width) // heads
+    _require(
+        k[2] == size * kv_heads,
+        f"k {shapes.text(k)} must have kv_heads = {kv_heads} heads of {size} channels",
+    )
+    return size
+
+
+def _one_per_row(like: Shape, position: Sequence[Shape]) -> None:
+    for shape in position:
+        _require(
+            shape == like[:1], f"position {shapes.text(shape)} must be {shapes.text(like[:1])}"
+        )
+
+
+def causal_attention(attrs: Attributes, operands: Sequence[Shape]) -> None:
+    """q [N,T,H·D], k and v [N,S,K·D], position [N]; hidden keys get weight 0."""
+    q, k, v, *position = operands
+    size = _heads(attrs, q, k, v, attrs["kv_heads"])
+    _one_per_row(q, position)
+    _masked_weight_is_zero(attrs, size)
+
+
+def polynomial_attention(attrs: Attributes, operands: Sequence[Shape]) -> None:
+    """q [N,T,E], k and v [N,S,E], mask [N,S]; one bias and one floor per head."""
+    q, k, v, bias, floor, *mask = operands
+    _heads(attrs, q, k, v, attrs["heads"])
+    _polynomial(attrs, bias, floor)
+    for shape in mask:
+        _require(shape == k[:2], f"mask {shapes.text(shape)} must be {shapes.text(k[:2])}, as keys")
+
+
+def causal_polynomial_attention(attrs: Attributes, operands: Sequence[Shape]) -> None:
+    """q [N,T,E], k and v [N,S,E], position [N]; one bias and one floor per head."""
+    q, k, v, bias, floor, *position = operands
+    _heads(attrs, q, k, v, attrs["heads"])
+    _polynomial(attrs, bias, floor)
+    _one_per_row(q, position)
+
+
+def _polynomial(attrs: Attributes, bias: Shape, floor: Shape) -> None:
+    power = attrs["power"]
+    _require(1 <= power <= MAX_POWER, f"power = {power} must be 1 to {MAX_POWER}")
+    for name, shape in (("bias", bias), ("floor", floor)):
+        _require(
+            shape == (attrs["heads"],), f"{name} has {shape[0]} values for {attrs['heads']} heads"
+        )
+
+
+def multiply(attrs: Attributes, operands: Sequence[Shape]) -> None:
+    """Multiplier and offset for the tensor or per channel of the product."""
+    a, b, multiplier, offset = operands
+    result = shapes.broadcast(a, b)
+    _require(len(result) > 0, "operands must have a channel axis")
+    _per_channel(result[-1], multiplier=multiplier, offset=offset)
+
+
+def rotary(attrs: Attributes, operands: Sequence[Shape]) -> None:
+    """x [N,T,H·D] and tables [P, D/2]."""
+    x, cosine, sine, *position = operands
+    heads, size, rows = attrs["heads"], attrs["size"], attrs["rows"]
+    _require(
+        heads >= 1 and size >= 2 and size % 2 == 0 and x[2] == heads * size,
+        f"{heads} heads of {size} channels do not make x {shapes.text(x)}",
+    )
+    for name, shape in (("cosine", cosine), ("sine", sine)):
+        _require(
+            shape == (rows, size // 2),
+            f"{name} {shapes.text(shape)} must be {shapes.text((rows, size // 2))}",
+        )
+    _one_per_row(x, position)
+
+
+def append_rows(attrs: Attributes, operands: Sequence[Shape]) -> None:
+    """cache [N,L,E], new [N,T,E], position [N]."""
+    cache, new, position = operands
+    _require(
+        (cache[0], cache[2]) == (new[0], new[2]),
+        f"cache {shapes.text(cache)} and new {shapes.text(new)} must agree in batch and width",
+    )
+    _one_per_row(cache, [position])
+
+
+def positions_at(attrs: Attributes, operands: Sequence[Shape]) -> None:
+    """ids [N,T], a table of ``rows`` rows, position [N]."""
+    ids, table, position = operands
+    _require(
+        attrs["rows"] == table[0], f"rows = {attrs['rows']} for a table of {table[0]} positions"
+    )
+    _one_per_row(ids, [position])
+
+
+def tied_embedding(attrs: Attributes, operands: Sequence[Shape]) -> None:
+    """One multiplier per column."""
+    _, weight, multiplier = operands
+    _require(
+        weight[1] == multiplier[0], f"{multiplier[0]} multipliers for a vocabulary of {weight[1]}"
     )
 
 

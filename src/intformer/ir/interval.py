@@ -282,6 +282,10 @@ class IntervalPrimitives:
             )
         return Interval(table.dtype, (1, length, table.shape[1]), table.low, table.high)
 
+    def arange(self, like: Interval, axis: int) -> Interval:
+        dim = like.shape[shapes.axis_of(like.shape, axis)]
+        return Interval("int32", (dim,), 0, self.size(dim) - 1)
+
     def matmul(self, a: Interval, b: Interval, a_zero: int, b_zero: int) -> Interval:
         for operand in (a, b):
             if operand.dtype not in ("uint8", "int8"):

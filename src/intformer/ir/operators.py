@@ -73,6 +73,32 @@ _NORM_OPERANDS = (
     Operand("gain", ("int32",), rank=1, constant=True),
     OFFSET,
 )
+_QKV = tuple(Operand(name, ("uint8",), rank=3) for name in "qkv")
+POSITION = Operand("position", ("int64",), rank=1, optional=True)
+_POLYNOMIAL = (
+    Operand("bias", ("int32",), rank=1, constant=True),
+    Operand("floor", ("int32",), rank=1, constant=True),
+)
+_MIX_DYNAMIC = {
+    "q_zero": ZERO,
+    "k_zero": ZERO,
+    "v_zero": ZERO,
+    "gain": (1, 2**40),
+    "offset": INT64,
+    "shift": SHIFT,
+}
+_SOFTMAX_DYNAMIC = {
+    **_MIX_DYNAMIC,
+    "limit": (1, 2**30),
+    "multiplier": (1, 2**30),
+    "exp_shift": (1, 30),
+}
+_POLYNOMIAL_DYNAMIC = {
+    **_MIX_DYNAMIC,
+    "limit": (1, 2**30),
+    "multiplier": (1, 2**30),
+    "poly_shift": (1, 30),
+}
 _NORM_DYNAMIC = {"eps": (1, 2**60), "shift": SHIFT}
 
 
@@ -163,6 +189,14 @@ _ALL = (
         constraint=constraints.norm,
     ),
     Operator(
+        "l1_norm",
+        arith.l1_norm,
+        _NORM_OPERANDS,
+        static={"channels": int, **_DTYPE},
+        dynamic={"eps": (1, 2**30), "shift": SHIFT},
+        constraint=constraints.norm,
+    ),
+    Operator(
         "attention",
         arith.attention,
         (
@@ -184,6 +218,88 @@ _ALL = (
             "shift": SHIFT,
         },
         constraint=constraints.attention,
+    ),
+    Operator(
+        "causal_attention",
+        arith.causal_attention,
+        (*_QKV, POSITION),
+        static={"heads": int, "kv_heads": int, **_DTYPE},
+        dynamic=_SOFTMAX_DYNAMIC,
+        constraint=constraints.causal_attention,
+    ),
+    Operator(
+        "polynomial_attention",
+        arith.polynomial_attention,
+        (*_QKV, *_POLYNOMIAL, Operand("mask", ("uint8",), rank=2, optional=True)),
+        static={"heads": int, "power": int, **_DTYPE},
+        dynamic=_POLYNOMIAL_DYNAMIC,
+        constraint=constraints.polynomial_attention,
+    ),
+    Operator(
+        "causal_polynomial_attention",
+        arith.causal_polynomial_attention,
+        (*_QKV, *_POLYNOMIAL, POSITION),
+        static={"heads": int, "power": int, **_DTYPE},
+        dynamic=_POLYNOMIAL_DYNAMIC,
+        constraint=constraints.causal_polynomial_attention,
+    ),
+    Operator(
+        "multiply",
+        arith.multiply,
+        (
+            Operand("a", ("uint8", "int8", "int16")),
+            Operand("b", ("uint8", "int8", "int16")),
+            MULTIPLIER,
+            OFFSET,
+        ),
+        static=_DTYPE,
+        dynamic={"a_zero": ZERO, "b_zero": ZERO, "shift": SHIFT},
+        constraint=constraints.multiply,
+    ),
+    Operator(
+        "rotary",
+        arith.rotary,
+        (
+            Operand("x", ("int16",), rank=3),
+            Operand("cosine", ("int16",), rank=2, constant=True),
+            Operand("sine", ("int16",), rank=2, constant=True),
+            POSITION,
+        ),
+        static={"heads": int, "size": int, "rows": int},
+        constraint=constraints.rotary,
+    ),
+    Operator(
+        "append_rows",
+        arith.append_rows,
+        (
+            Operand("cache", ("uint8",), rank=3),
+            Operand("new", ("uint8",), rank=3),
+            Operand("position", ("int64",), rank=1),
+        ),
+        constraint=constraints.append_rows,
+    ),
+    Operator(
+        "positions_at",
+        arith.positions_at,
+        (
+            Operand("ids", ("int64", "int32"), rank=2),
+            Operand("table", ("int16", "int8"), rank=2, constant=True),
+            Operand("position", ("int64",), rank=1),
+        ),
+        static={"rows": int},
+        constraint=constraints.positions_at,
+    ),
+    Operator(
+        "tied_embedding",
+        arith.tied_embedding,
+        (
+            Operand("ids", ("int64", "int32")),
+            Operand("weight", ("int8",), rank=2, constant=True),
+            MULTIPLIER,
+        ),
+        static=_DTYPE,
+        dynamic={"shift": SHIFT},
+        constraint=constraints.tied_embedding,
     ),
     Operator(
         "embedding",

@@ -38,8 +38,8 @@ class TransformerConfig:
     dim: int = 128
     heads: int = 4
     ffn: int = 256
-    encoder_layers: int = 4
-    decoder_layers: int = 4
+    encoder_layers: int = 3
+    decoder_layers: int = 3
     max_length: int = 256
     norm_first: bool = True
     norm_eps: float = 1e-5

@@ -77,6 +77,9 @@ class TorchPrimitives:
     def leading_rows(self, table: Tensor, like: Tensor) -> Tensor:
         return table[None, : like.shape[1]]
 
+    def arange(self, like: Tensor, axis: int) -> Tensor:
+        return torch.arange(like.shape[axis], dtype=torch.int32, device=like.device)
+
     def matmul(self, a: Tensor, b: Tensor, a_zero: int, b_zero: int) -> Tensor:
         """Exact int32 product through float BLAS.
 

@@ -58,6 +58,9 @@ class NumpyPrimitives:
     def leading_rows(self, table: Array, like: Array) -> Array:
         return table[None, : like.shape[1]]
 
+    def arange(self, like: Array, axis: int) -> Array:
+        return np.arange(like.shape[axis], dtype=np.int32)
+
     def matmul(self, a: Array, b: Array, a_zero: int, b_zero: int) -> Array:
         """Exact int32 product through BLAS: float32 below 2^24, float64 otherwise (see module)."""
         left = a.astype(np.int16) - np.int16(a_zero)
