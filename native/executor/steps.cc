@@ -5,44 +5,10 @@
 
 #include "../kernels/layout/layout.h"
 #include "../kernels/registry.h"
+#include "reader.h"
 
 namespace intformer {
 namespace {
-
-// Reads the numbers and slots of a step in order.
-class Reader {
- public:
-  explicit Reader(const Step& step, const Pointers* pointers = nullptr)
-      : step_(step), pointers_(pointers) {}
-
-  int64_t number() { return step_.numbers.at(next_number_++); }
-  int as_int() { return static_cast<int>(number()); }
-
-  template <class E>
-  E as() {
-    return static_cast<E>(number());
-  }
-
-  template <class T>
-  T* slot() {
-    const int32_t index = step_.slots.at(next_slot_++);
-    if (index < 0 || !pointers_) return nullptr;
-    return reinterpret_cast<T*>(pointers_->at(static_cast<size_t>(index)));
-  }
-
- private:
-  const Step& step_;
-  const Pointers* pointers_;
-  size_t next_number_ = 0, next_slot_ = 0;
-};
-
-int64_t first_number(const Step& step) { return step.numbers.at(0); }
-
-int64_t blocks(int64_t size, int64_t block) { return (size + block - 1) / block; }
-
-Range block_at(int64_t index, int64_t block, int64_t size) {
-  return {index * block, std::min(size, (index + 1) * block)};
-}
 
 // --- gemm: numbers [block_rows, block_columns, m, n, k, form, a_type, a_stride, epilogue...]
 
@@ -267,7 +233,7 @@ void patches_run(const Step& step, const Pointers& pointers, Range rows, std::by
 
 // --- embedding: numbers [tokens, channels, vocabulary, shift, ids_type, out_type]
 
-void embedding_run(const Step& step, const Pointers& pointers, Range tokens, std::byte*) {
+Embedding read_embedding(const Step& step, const Pointers& pointers) {
   Reader r(step, &pointers);
   r.number();
   Embedding e{};
@@ -280,7 +246,15 @@ void embedding_run(const Step& step, const Pointers& pointers, Range tokens, std
   e.rows = r.slot<const int8_t>();
   e.multiplier = r.slot<const int32_t>();
   e.out = r.slot<void>();
-  embedding(e, tokens);
+  return e;
+}
+
+void embedding_run(const Step& step, const Pointers& pointers, Range tokens, std::byte*) {
+  embedding(read_embedding(step, pointers), tokens);
+}
+
+void tied_embedding_run(const Step& step, const Pointers& pointers, Range tokens, std::byte*) {
+  tied_embedding(read_embedding(step, pointers), tokens);
 }
 
 // --- sum, argmax: numbers [outer, axis, inner, type]
@@ -315,6 +289,7 @@ constexpr Operation kOperations[] = {
     {"copy", first_number, copy_run, nullptr},
     {"patches", first_number, patches_run, nullptr},
     {"embedding", first_number, embedding_run, nullptr},
+    {"tied_embedding", first_number, tied_embedding_run, nullptr},
     {"sum", first_number, sum_run, nullptr},
     {"argmax", first_number, argmax_run, nullptr},
 };
@@ -325,6 +300,7 @@ const Operation& operation(const std::string& name) {
   for (const Operation& known : kOperations) {
     if (name == known.name) return known;
   }
+  if (const Operation* known = sequence_operation(name)) return *known;
   throw std::invalid_argument("unknown step " + name);
 }
 

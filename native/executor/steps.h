@@ -29,6 +29,9 @@ struct Step {
   std::vector<int64_t> numbers;
 };
 
+// An operation of sequence models called `name`, or null.
+const Operation* sequence_operation(const std::string& name);
+
 // The operation called `name`; throws std::invalid_argument if there is none.
 const Operation& operation(const std::string& name);
 

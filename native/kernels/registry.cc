@@ -28,6 +28,7 @@ constexpr Kernels kPortable = {
     portable::rescale,
     portable::table,
     portable::probe,
+    &portable::sequence,
 };
 
 #if defined(__x86_64__)
@@ -46,6 +47,7 @@ constexpr Kernels kAvx2 = {
     avx2::rescale,
     avx2::table,
     avx2::probe,
+    &avx2::sequence,
 };
 
 constexpr Kernels kAvxVnni = {
@@ -63,6 +65,7 @@ constexpr Kernels kAvxVnni = {
     avx2::rescale,
     avx2::table,
     avxvnni::probe,
+    &avx2::sequence,
 };
 
 constexpr Kernels kAvx512Vnni = {
@@ -80,6 +83,7 @@ constexpr Kernels kAvx512Vnni = {
     avx512vnni::rescale,
     avx2::table,
     avx512vnni::probe,
+    &avx512vnni::sequence,
 };
 
 // VBMI is an extra of most CPUs with AVX512-VNNI, not a level of its own.
@@ -133,6 +137,7 @@ constexpr Kernels kDotprod = {
     dotprod::rescale,
     dotprod::table,
     dotprod::probe,
+    &portable::sequence,
 };
 
 constexpr Kernels kI8mm = {
@@ -150,6 +155,7 @@ constexpr Kernels kI8mm = {
     dotprod::rescale,
     dotprod::table,
     i8mm::probe,
+    &portable::sequence,
 };
 
 const Kernels* const kLevels[] = {&kPortable, &kDotprod, &kI8mm};

@@ -10,6 +10,7 @@
 #include "gemm/gemm.h"
 #include "norm/norm.h"
 #include "probe/probe.h"
+#include "sequence/sequence.h"
 
 namespace intformer {
 
@@ -28,6 +29,7 @@ struct Kernels {
   RescaleFn rescale;
   TableFn table;
   ProbeFn probe;
+  const SequenceKernels* sequence;
 };
 
 // The kernels of this process: the best level of the CPU, or a lower one named by INTFORMER_ISA.

@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import onnxruntime
 import pytest
-from sequence_programs import PROGRAMS, SIZES, causal, polynomial
 
 from intformer import arith, artifact
 from intformer.ir.verify import verify
 from intformer.quantize.torch_primitives import run_torch
 from intformer.reference import interpret
 from intformer.reference.primitives import NumpyPrimitives
+from intformer.runtime.session import Session
 from programs import random_inputs
+from sequence_programs import PROGRAMS, SIZES, causal, polynomial
 
 xp = NumpyPrimitives()
 RNG = np.random.default_rng(0)
@@ -29,6 +30,7 @@ def test_every_realisation_agrees(name: str) -> None:
         assert low <= wanted.min() and wanted.max() <= high
         assert seed or wanted.std() > 0
         assert (run_torch(graph, inputs)["y"] == wanted).all()
+        assert (Session(graph, threads=1).run(inputs)["y"] == wanted).all()
         for flat in (False, True):
             model = artifact.to_onnx(graph, flat=flat).SerializeToString()
             (found,) = onnxruntime.InferenceSession(model).run(["y"], inputs)

@@ -44,6 +44,29 @@ struct Embedding {
 
 void embedding(const Embedding&, Range tokens);
 
+// The same with the table's columns as rows: `rows` is [channels, vocabulary].
+void tied_embedding(const Embedding&, Range tokens);
+
+// Rows of bytes written into a cache [batch, length, width] where each row of the batch stands.
+struct Append {
+  const uint8_t *cache, *fresh;
+  const int64_t* position;
+  uint8_t* out;  // may be the cache itself
+  int64_t length, tokens, width;
+};
+
+void append(const Append&, Range batch);
+
+// Rows of a position table for each token: out [batch, tokens, width bytes].
+struct PositionRows {
+  const std::byte* table;
+  const int64_t* position;
+  std::byte* out;
+  int64_t tokens, width, rows;
+};
+
+void position_rows(const PositionRows&, Range rows);
+
 // in [outer, axis, inner] -> out [outer, inner].
 struct Reduce {
   const void* in;

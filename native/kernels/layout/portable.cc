@@ -117,6 +117,41 @@ void embedding(const Embedding& e, Range tokens) {
   }
 }
 
+void tied_embedding(const Embedding& e, Range tokens) {
+  const int64_t half = int64_t{1} << (e.shift - 1);
+  for (int64_t t = tokens.begin; t < tokens.end; ++t) {
+    const int64_t id = load(e.ids, e.ids_type, t);
+    const int64_t column = id >= 0 && id < e.vocabulary ? id : 0;
+    const int64_t multiplier = e.multiplier[column];
+    for (int64_t c = 0; c < e.channels; ++c) {
+      const int64_t value = e.rows[c * e.vocabulary + column] * multiplier + half;
+      store(e.out, e.out_type, t * e.channels + c, shifted(value, e.shift));
+    }
+  }
+}
+
+void append(const Append& a, Range batch) {
+  const int64_t size = a.length * a.width;
+  for (int64_t n = batch.begin; n < batch.end; ++n) {
+    uint8_t* out = a.out + n * size;
+    if (a.out != a.cache) std::memcpy(out, a.cache + n * size, static_cast<size_t>(size));
+    const int64_t place = a.position[n];
+    const int64_t room = place < 0 || place > a.length ? 0 : a.length - place;
+    const int64_t count = a.tokens < room ? a.tokens : room;
+    if (count <= 0) continue;
+    std::memcpy(out + place * a.width, a.fresh + n * a.tokens * a.width,
+                static_cast<size_t>(count * a.width));
+  }
+}
+
+void position_rows(const PositionRows& p, Range rows) {
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    const int64_t place = p.position[row / p.tokens] + row % p.tokens;
+    const int64_t at = place < 0 ? 0 : place < p.rows ? place : p.rows - 1;
+    std::memcpy(p.out + row * p.width, p.table + at * p.width, static_cast<size_t>(p.width));
+  }
+}
+
 void sum(const Reduce& r, Range outer) {
   for (int64_t o = outer.begin; o < outer.end; ++o) {
     switch (r.in_type) {

@@ -11,8 +11,16 @@ import numpy as np
 from intformer.arith import STORAGE, norm_constants
 from intformer.ir.graph import Node
 from intformer.runtime.emit_linear import emit_linear
+from intformer.runtime.emit_sequence import SEQUENCE_EMITTERS
 from intformer.runtime.fuse import Group
 from intformer.runtime.memory import Location
+from intformer.runtime.operands import (
+    as_int16,
+    broadcast_strides,
+    copy_step,
+    materialised,
+    strides_of,
+)
 from intformer.runtime.packing import channels, clipped_levels, full_table, wide_channels
 from intformer.runtime.plan import DTYPE_CODES, ITEM_SIZE, Builder
 
@@ -48,52 +56,14 @@ def _dtype_code(builder: Builder, name: str) -> int:
     return DTYPE_CODES[builder.dtype(name)]
 
 
-def _strides(shape: tuple[int, ...]) -> list[int]:
-    """Row-major strides in elements."""
-    return [math.prod(shape[i + 1 :]) for i in range(len(shape))]
-
-
-def _copy(
-    builder: Builder,
-    source: Location,
-    target: Location,
-    item: int,
-    dims: tuple[int, ...],
-    strides: list[int],
-    target_strides: list[int],
-) -> None:
-    lead = dims[0] if dims else 1
-    rank, line, origin = (len(dims), list(dims), []) if dims else (1, [1], [1])
-    numbers = [lead, item, rank, *line, *(strides or origin), *(target_strides or origin)]
-    builder.step("copy", [source, target], numbers)
-
-
-def _broadcast_strides(shape: tuple[int, ...], target: tuple[int, ...]) -> list[int]:
-    """Strides that read ``shape`` as if it were ``target``."""
-    padded = (1,) * (len(target) - len(shape)) + shape
-    return [
-        0 if p == 1 and t != 1 else s
-        for p, t, s in zip(padded, target, _strides(padded), strict=True)
-    ]
-
-
-def _materialised(builder: Builder, name: str, target: tuple[int, ...]) -> Location:
-    """The value ``name`` broadcast to ``target`` in memory."""
-    item = ITEM_SIZE[builder.dtype(name)]
-    copy = builder.scratch(math.prod(target) * item)
-    strides = _broadcast_strides(builder.shape(name), target)
-    _copy(builder, builder.locate(name), copy, item, target, strides, _strides(target))
-    return copy
-
-
 def _row_operand(
     builder: Builder, name: str, target: tuple[int, ...]
 ) -> tuple[Location, list[int]]:
     """An operand of a row-wise kernel: its place and the strides of its leading dimensions."""
     shape = builder.shape(name)
     if shape[-1:] == target[-1:]:
-        return builder.locate(name), _broadcast_strides(shape, target)[:-1]
-    return _materialised(builder, name, target), _strides(target)[:-1]
+        return builder.locate(name), broadcast_strides(shape, target)[:-1]
+    return materialised(builder, name, target), strides_of(target)[:-1]
 
 
 def _rescale(builder: Builder, node: Node) -> None:
@@ -143,24 +113,8 @@ def _norm(builder: Builder, node: Node) -> None:
     numbers += [bits, reciprocal, int(node.op == "layer_norm"), _dtype_code(builder, node.output)]
     gain = _channel_constant(builder, node.inputs[1], shape[-1])
     offset = _lane_constant(builder, node.inputs[2], shape[-1])
-    x = _int16(builder, node.inputs[0])
+    x = as_int16(builder, node.inputs[0])
     builder.step("norm", [x, gain, offset, builder.define(node.output)], numbers)
-
-
-def _int16(builder: Builder, name: str) -> Location:
-    """The value ``name`` as int16; an int8 one is widened as (2·x) >> 1."""
-    if builder.dtype(name) == "int16":
-        return builder.locate(name)
-    shape, machine = builder.shape(name), builder.machine
-    wide = builder.scratch(2 * math.prod(shape))
-    width, rows = shape[-1], math.prod(shape[:-1])
-    two, zero = np.full(1, 2, np.int32), np.zeros(1, np.int64)
-    factor = builder.constant(("twice", width), lambda: channels(two, width, machine.lanes))
-    offset = builder.constant(("nothing", width), lambda: channels(zero, width, machine.lanes))
-    codes = [DTYPE_CODES[dtype] for dtype in ("int8", "int8", "int16")]
-    places = [builder.locate(name), None, wide, factor, None, offset]
-    builder.step("rescale", places, [rows, width, 1, *codes, 1, rows, width, width])
-    return wide
 
 
 def _attention(builder: Builder, node: Node) -> None:
@@ -227,38 +181,38 @@ def _reshape(builder: Builder, node: Node) -> None:
 
 def _transpose(builder: Builder, node: Node) -> None:
     source, target = builder.shape(node.inputs[0]), builder.shape(node.output)
-    strides = _strides(source)
+    strides = strides_of(source)
     perm = [p % len(source) for p in cast(tuple[int, ...], node.attrs["perm"])]
     item = ITEM_SIZE[builder.dtype(node.output)]
     x = builder.locate(node.inputs[0])
     moved = [strides[p] for p in perm]
-    _copy(builder, x, builder.define(node.output), item, target, moved, _strides(target))
+    copy_step(builder, x, builder.define(node.output), item, target, moved, strides_of(target))
 
 
 def _slice(builder: Builder, node: Node) -> None:
     source, target = builder.shape(node.inputs[0]), builder.shape(node.output)
     axis = _integer(node, "axis") % len(source)
     item = ITEM_SIZE[builder.dtype(node.output)]
-    skipped = _integer(node, "start") * _strides(source)[axis] * item
+    skipped = _integer(node, "start") * strides_of(source)[axis] * item
     if math.prod(target[:axis]) == 1:
         builder.alias(node.output, node.inputs[0], skipped)
         return
     x = builder.locate(node.inputs[0])
     start = Location(x.storage, x.offset + skipped)
     out = builder.define(node.output)
-    _copy(builder, start, out, item, target, _strides(source), _strides(target))
+    copy_step(builder, start, out, item, target, strides_of(source), strides_of(target))
 
 
 def _concat(builder: Builder, node: Node) -> None:
     target = builder.shape(node.output)
     axis = _integer(node, "axis") % len(target)
-    strides, item = _strides(target), ITEM_SIZE[builder.dtype(node.output)]
+    strides, item = strides_of(target), ITEM_SIZE[builder.dtype(node.output)]
     out = builder.define(node.output)
     start = 0
     for name in node.inputs:
         shape = builder.shape(name)
         there = Location(out.storage, out.offset + start * strides[axis] * item)
-        _copy(builder, builder.locate(name), there, item, shape, _strides(shape), strides)
+        copy_step(builder, builder.locate(name), there, item, shape, strides_of(shape), strides)
         start += shape[axis]
 
 
@@ -268,9 +222,9 @@ def _repeat_batch(builder: Builder, node: Node) -> None:
         builder.alias(node.output, node.inputs[0])
         return
     item = ITEM_SIZE[builder.dtype(node.output)]
-    strides = _broadcast_strides(builder.shape(node.inputs[0]), target)
+    strides = broadcast_strides(builder.shape(node.inputs[0]), target)
     x = builder.locate(node.inputs[0])
-    _copy(builder, x, builder.define(node.output), item, target, strides, _strides(target))
+    copy_step(builder, x, builder.define(node.output), item, target, strides, strides_of(target))
 
 
 _EMITTERS: dict[str, Callable[[Builder, Node], None]] = {
@@ -291,4 +245,5 @@ _EMITTERS: dict[str, Callable[[Builder, Node], None]] = {
     "slice": _slice,
     "concat": _concat,
     "repeat_batch": _repeat_batch,
+    **SEQUENCE_EMITTERS,
 }

@@ -1,0 +1,67 @@
+"""Operands in the form that native steps take: broadcast, widened, copied."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from intformer.runtime.memory import Location
+from intformer.runtime.packing import channels
+from intformer.runtime.plan import DTYPE_CODES, ITEM_SIZE, Builder
+
+
+def strides_of(shape: tuple[int, ...]) -> list[int]:
+    """Row-major strides in elements."""
+    return [math.prod(shape[i + 1 :]) for i in range(len(shape))]
+
+
+def copy_step(
+    builder: Builder,
+    source: Location,
+    target: Location,
+    item: int,
+    dims: tuple[int, ...],
+    strides: list[int],
+    target_strides: list[int],
+) -> None:
+    lead = dims[0] if dims else 1
+    rank, line, origin = (len(dims), list(dims), []) if dims else (1, [1], [1])
+    numbers = [lead, item, rank, *line, *(strides or origin), *(target_strides or origin)]
+    builder.step("copy", [source, target], numbers)
+
+
+def broadcast_strides(shape: tuple[int, ...], target: tuple[int, ...]) -> list[int]:
+    """Strides that read ``shape`` as if it were ``target``."""
+    padded = (1,) * (len(target) - len(shape)) + shape
+    return [
+        0 if p == 1 and t != 1 else s
+        for p, t, s in zip(padded, target, strides_of(padded), strict=True)
+    ]
+
+
+def materialised(builder: Builder, name: str, target: tuple[int, ...]) -> Location:
+    """The value ``name`` broadcast to ``target`` in memory."""
+    if builder.shape(name) == target:
+        return builder.locate(name)
+    item = ITEM_SIZE[builder.dtype(name)]
+    copy = builder.scratch(math.prod(target) * item)
+    strides = broadcast_strides(builder.shape(name), target)
+    copy_step(builder, builder.locate(name), copy, item, target, strides, strides_of(target))
+    return copy
+
+
+def as_int16(builder: Builder, name: str) -> Location:
+    """The value ``name`` as int16; an int8 one is widened as (2·x) >> 1."""
+    if builder.dtype(name) == "int16":
+        return builder.locate(name)
+    shape, machine = builder.shape(name), builder.machine
+    wide = builder.scratch(2 * math.prod(shape))
+    width, rows = shape[-1], math.prod(shape[:-1])
+    two, zero = np.full(1, 2, np.int32), np.zeros(1, np.int64)
+    factor = builder.constant(("twice", width), lambda: channels(two, width, machine.lanes))
+    offset = builder.constant(("nothing", width), lambda: channels(zero, width, machine.lanes))
+    codes = [DTYPE_CODES[dtype] for dtype in ("int8", "int8", "int16")]
+    places = [builder.locate(name), None, wide, factor, None, offset]
+    builder.step("rescale", places, [rows, width, 1, *codes, 1, rows, width, width])
+    return wide
