@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from intformer.quantize.qat import Twin, convert, prepare
 from whole_models import (
     REALISATIONS,
     Whole,
@@ -26,6 +25,7 @@ from intformer.evaluate.datasets import batches, open_images
 from intformer.evaluate.framing import Framing
 from intformer.frontend.sources import zoo_folders
 from intformer.ir.graph import Array
+from intformer.quantize.qat import Twin, convert, prepare
 from intformer.runtime.session import native
 
 IMAGES = 64

@@ -30,6 +30,19 @@ def test_a_module_becomes_a_file_that_runs_alone(tmp_path: Path) -> None:
         assert (found[name] == array).all()
 
 
+@pytest.mark.parametrize(("recipe", "least"), [("w6a6", 24), ("w4a8", 18), ("w4a4", 9)])
+def test_low_bits(tmp_path: Path, recipe: str, least: float) -> None:
+    model, test = encoder(), {"pixels": pictures(16, 9)}
+    program = intformer.quantize(model, [pictures(16, seed) for seed in (1, 2)], recipe)
+    assert snr(program, graph_of(model), test) > least
+    weights = {type_.dtype for name, type_ in program.graph.types.items() if "packed" in name}
+    assert weights == ({"uint8"} if recipe.startswith("w4") else set())
+    program.save(tmp_path / "encoder.onnx")
+    found = intformer.load(tmp_path / "encoder.onnx").run(test)
+    for name, array in program.run(test).items():
+        assert (found[name] == array).all()
+
+
 def test_quantizing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a.onnx", "b.onnx"):
         quantize(encoder(), [pictures(16, 1)]).save(tmp_path / name)

@@ -18,7 +18,7 @@ from intformer.program import Program
 from intformer.quantize.qat import Twin, convert, load_twin, prepare, save_twin, simulate
 from intformer.quantize.qat.straight import replaced_learning
 
-MODELS = ["module", "no biases", "graph", "bert"]
+MODELS = ["module", "no biases", "graph", "bert", "four bits"]
 
 
 def prepared(case: str) -> tuple[Twin, dict[str, Any]]:
@@ -27,7 +27,8 @@ def prepared(case: str) -> tuple[Twin, dict[str, Any]]:
         return prepare(bert_graph(), [sentences(16, 1)]), sentences(8, 9)
     model = encoder(bias=case != "no biases")
     source = graph_of(model) if case == "graph" else model
-    return prepare(source, [pictures(16, 1)]), {"pixels": pictures(8, 9)}
+    recipe = "w4a8" if case == "four bits" else "intformer"
+    return prepare(source, [pictures(16, 1)], recipe), {"pixels": pictures(8, 9)}
 
 
 def assert_equal(twin: Twin, program: Program, inputs: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from intformer.ir.graph import Graph, Node
 from intformer.quantize.algorithms.gptq import round_weights
+from intformer.quantize.algorithms.grouped import round_groups
 from intformer.quantize.equalize import Equalizer
 from intformer.quantize.float_run import FloatRunner
 from intformer.quantize.groups import needed_forms, share_scales
@@ -136,16 +138,18 @@ class Calibration:
         root = self.roots[node.inputs[0]]
         affine = decisions.activations.get(root) or decisions.streams.get(root)
         input_scale = affine.scale if affine else 1.0
-        return round_weights(
-            weight,
-            bias,
-            self.covariances.get(_statistics_key(node)),
-            bits=self.recipe.for_layer(node.name, "weight_bits"),
-            compensate=self.recipe.rounding == "gptq",
-            correct_bias=self.recipe.bias_correction,
-            smallest_scale=float(bias.abs().max()) / (LARGEST_BIAS * input_scale),
-            lanes=self.recipe.for_layer(node.name, "weight_groups"),
-        )
+        statistics = self.covariances.get(_statistics_key(node))
+        bits = self.recipe.for_layer(node.name, "weight_bits")
+        options: dict[str, Any] = {
+            "compensate": self.recipe.rounding == "gptq",
+            "correct_bias": self.recipe.bias_correction,
+            "smallest_scale": float(bias.abs().max()) / (LARGEST_BIAS * input_scale),
+        }
+        if bits == 4:
+            group = self.recipe.for_layer(node.name, "scale_group")
+            return round_groups(weight, bias, statistics, group=group, **options)
+        lanes = self.recipe.for_layer(node.name, "weight_groups")
+        return round_weights(weight, bias, statistics, bits=bits, lanes=lanes, **options)
 
 
 def _statistics_key(node: Node) -> str:

@@ -46,11 +46,49 @@ class Affine:
 
 @dataclass(frozen=True)
 class IntegerWeight:
-    """A linear layer's weights: real w[k, o] = scale[o] · values[k, o] (int8), bias float64 [O]."""
+    """A linear layer's weights: real w[k, o] = scale[o] · values[k, o].
+
+    Attributes:
+        values: int8 [K, O].
+        scale: float64 [O], positive.
+        bias: float64 [O].
+        multiplier: int8 [O, G], not 0, of weights of 4 bits: every ``group`` rows of ``values`` are
+            its multiples by levels in -8..7. None for other weights.
+        group: rows that share a multiplier, an even number; 0 without one.
+    """
 
     values: NDArray[np.int8]
     scale: FloatArray
     bias: FloatArray
+    multiplier: NDArray[np.int8] | None = None
+    group: int = 0
+
+    @property
+    def factors(self) -> NDArray[np.int8]:
+        """The multiplier of each value [K, O], 1 where there is none."""
+        if self.multiplier is None:
+            return np.ones_like(self.values)
+        return self.multiplier.repeat(self.group, axis=1)[:, : len(self.values)].T
+
+    @property
+    def steps(self) -> FloatArray:
+        """The real size of one integer step of each weight, negative where its multiplier is."""
+        return self.scale * self.factors
+
+    @property
+    def levels(self) -> NDArray[np.int8]:
+        """``values`` in these steps."""
+        return np.asarray(self.values // self.factors)
+
+    @property
+    def packed(self) -> NDArray[np.uint8]:
+        """Two levels in each byte, uint8 [O, G, group/2], as ``arith.unpack4`` reads them."""
+        levels = self.levels.T
+        groups = -(-len(self.values) // self.group)
+        full = np.full((len(levels), groups * self.group), 8, np.uint8)
+        full[:, : levels.shape[1]] = levels + 8
+        low, high = np.split(full.reshape(len(levels), groups, self.group), 2, axis=2)
+        return low + 16 * high
 
 
 @dataclass

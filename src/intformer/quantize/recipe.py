@@ -32,6 +32,7 @@ class Override:
     activation_bits: Literal[4, 6, 8, 16] | None = None
     weight_bits: Literal[4, 6, 8] | None = None
     weight_groups: Literal[0, 2, 4, 8] | None = None
+    scale_group: Literal[0, 32, 64, 128] | None = None
     observer: Literal["mse", "minmax", "percentile"] | None = None
 
 
@@ -42,9 +43,12 @@ class Recipe:
     Attributes:
         name: for humans.
         activation_bits: width of linear, attention and table inputs.
-        weight_bits: width of weights (per output channel).
+        weight_bits: width of weights, with a scale per output channel. Weights of 4 bits are stored
+            in half a byte and have an integer multiplier per group of inputs besides.
+        scale_group: inputs in such a group; 0: all of them.
         weight_groups: 2, 4 or 8: weights for which sums of that many products fit 16 bits, which
-            makes linear layers faster on x86 without VNNI; 0: any weights.
+            makes linear layers faster on x86 without VNNI; 0: any weights. Weights of 4 bits have
+            that property in any case.
         residual_bits: 16, or 8 to see what that costs.
         observer: range estimation of 8-bit activations.
         percentile: share of values inside the range, for ``observer = "percentile"``.
@@ -63,6 +67,7 @@ class Recipe:
     activation_bits: Literal[4, 6, 8] = 8
     weight_bits: Literal[4, 6, 8] = 8
     weight_groups: Literal[0, 2, 4, 8] = 0
+    scale_group: Literal[0, 32, 64, 128] = 32
     residual_bits: Literal[8, 16] = 16
     observer: Literal["mse", "minmax", "percentile"] = "mse"
     percentile: float = 99.99
@@ -104,6 +109,9 @@ RECIPES = {
         residual_margin=1.0,
         promote_below_db=0.0,
     ),
+    "w6a6": Recipe(name="w6a6", activation_bits=6, weight_bits=6),
+    "w4a8": Recipe(name="w4a8", weight_bits=4),
+    "w4a4": Recipe(name="w4a4", activation_bits=4, weight_bits=4),
 }
 """Recipes by name. ``naive`` is what a straightforward 8-bit quantizer does, for comparison."""
 

@@ -45,8 +45,7 @@ def round_weights(
         smallest_scale: lower bound of a channel's scale.
         lanes: 2, 4 or 8: sums of that many products fit int16 (``ir.lanes``); 0: any weights.
     """
-    if not bool(torch.isfinite(weight).all() and torch.isfinite(bias).all()):
-        raise IntformerError("weights contain NaN or infinity: is this the right checkpoint?")
+    check_finite(weight, bias)
     importance = None if statistics is None else statistics.moments.diagonal()
     top = 2 ** (bits - 1) - 1
     scale = _channel_scales(weight, importance, top, lanes)
@@ -59,6 +58,12 @@ def round_weights(
         bias = bias + (weight - integers * scale[:, None]) @ statistics.mean
     values = np.ascontiguousarray(integers.T.to(torch.int8).numpy())
     return IntegerWeight(values, scale.numpy(), bias.numpy())
+
+
+def check_finite(weight: Tensor, bias: Tensor) -> None:
+    """Raise ``IntformerError`` where a layer holds NaN or infinity."""
+    if not bool(torch.isfinite(weight).all() and torch.isfinite(bias).all()):
+        raise IntformerError("weights contain NaN or infinity: is this the right checkpoint?")
 
 
 def nearest(target: Tensor, top: int, lanes: int) -> Tensor:
@@ -96,7 +101,7 @@ def _compensated(weight: Tensor, scale: Tensor, hessian: Tensor, top: int, lanes
         weight, hessian = padded(weight), padded(padded(hessian).T)
     order = _order(hessian.diagonal(), lanes)
     rest = weight[:, order].clone()
-    factor = _inverse_factor(hessian[order][:, order])
+    factor = inverse_factor(hessian[order][:, order])
     integers = torch.zeros_like(rest)
     for start in range(0, rest.shape[1], BLOCK):
         stop = min(start + BLOCK, rest.shape[1])
@@ -122,7 +127,7 @@ def _order(energy: Tensor, lanes: int) -> Tensor:
     return columns[torch.argsort(energy[columns].sum(1), descending=True)].reshape(-1)
 
 
-def _inverse_factor(hessian: Tensor) -> Tensor:
+def inverse_factor(hessian: Tensor) -> Tensor:
     """Upper Cholesky factor of the damped inverse.
 
     Inputs that hardly vary leave a matrix of rounding errors: then the damping grows until it is

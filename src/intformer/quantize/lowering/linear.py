@@ -94,9 +94,17 @@ def _emit(
     if np.abs(bias).max() >= 2**31:
         raise CaptureError(f"layer '{node.name}': its bias does not fit 32 bits")
     name = node.inputs[1]
-    inputs = (
-        x,
-        context.constant(name, weight.values),
-        context.constant(f"{name}.bias", bias.astype(np.int32)),
-    )
+    integers = _weight(context, node, weight)
+    inputs = (x, integers, context.constant(f"{name}.bias", bias.astype(np.int32)))
     return Accumulator(context.emit(op, inputs, node.name, f"{node.output}.sum"), scale)
+
+
+def _weight(context: Context, node: Node, weight: IntegerWeight) -> str:
+    """The int8 weight as a constant, or expanded from 4 bits."""
+    name = node.inputs[1]
+    if weight.multiplier is None:
+        return context.constant(name, weight.values)
+    packed = context.constant(f"{name}.packed", weight.packed)
+    multiplier = context.constant(f"{name}.multiplier", weight.multiplier)
+    rows = len(weight.values)
+    return context.emit("unpack4", (packed, multiplier), node.name, name, rows=rows)

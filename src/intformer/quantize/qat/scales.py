@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from intformer.quantize.algorithms.clipping import affine_for
 from intformer.quantize.algorithms.gptq import nearest
-from intformer.quantize.params import Affine
+from intformer.quantize.algorithms.grouped import HIGH, LOW
+from intformer.quantize.params import Affine, IntegerWeight
 from intformer.quantize.qat.straight import rounded, rounded_learning
 
 SMALLEST = 1e-12
@@ -97,8 +98,8 @@ class WeightScale(nn.Module):
     """A scale per output channel, and the rounding of a layer's weights to it.
 
     Args:
-        scale: [O] float64, per step of the integer weight.
-        bits: integers are in ±(2^(bits-1) - 1).
+        weight: as calibrated: its scale per step of the integers, and its multipliers, if any.
+        bits: integers are in ±(2^(bits-1) - 1), or multiples of -8..7 where there are multipliers.
         factor: [C] model input per pixel step where the layer reads raw pixels, else None.
         lanes: see ``weight_groups`` of a recipe.
         learn: whether ``log_gain`` is a parameter.
@@ -106,11 +107,12 @@ class WeightScale(nn.Module):
 
     base: Tensor
     factor: Tensor | None
+    multiplier: Tensor | None
     log_gain: Tensor
 
     def __init__(
         self,
-        scale: NDArray[np.float64],
+        weight: IntegerWeight,
         bits: int,
         factor: NDArray[np.float64] | None,
         *,
@@ -118,12 +120,15 @@ class WeightScale(nn.Module):
         learn: bool,
     ) -> None:
         super().__init__()
-        self.top = 2 ** (bits - 1) - 1
+        self.top: int = 2 ** (bits - 1) - 1
         self.lanes, self.learns = lanes, learn
-        self.register_buffer("base", torch.from_numpy(scale.astype(np.float64)))
+        self.group = weight.group
+        self.register_buffer("base", torch.from_numpy(weight.scale.astype(np.float64)))
+        multiplier = None if weight.multiplier is None else torch.from_numpy(weight.multiplier)
+        self.register_buffer("multiplier", multiplier)
         shaped = None if factor is None else torch.from_numpy(factor)[:, None, None]
         self.register_buffer("factor", shaped, persistent=False)
-        _add_gain(self, torch.zeros(len(scale)), learn)
+        _add_gain(self, torch.zeros(len(weight.scale)), learn)
 
     @property
     def scale(self) -> Tensor:
@@ -136,8 +141,18 @@ class WeightScale(nn.Module):
         if self.factor is not None:
             real = real * self.factor
         rows = (real / self._column(weight)).movedim(1, -1)  # the order of ``patches``
-        codes = nearest(rows.flatten(1), self.top, self.lanes).reshape(rows.shape)
-        return codes.movedim(-1, 1)
+        flat = rows.flatten(1)
+        if self.multiplier is None:
+            codes = nearest(flat, self.top, self.lanes)
+        else:
+            factors = self._factors(flat.shape[1])
+            codes = torch.floor(flat / factors + 0.5).clamp(LOW, HIGH) * factors
+        return codes.reshape(rows.shape).movedim(-1, 1)
+
+    def _factors(self, depth: int) -> Tensor:
+        """The multiplier of each weight [O, depth], in the order of ``patches``."""
+        assert self.multiplier is not None
+        return self.multiplier.double().repeat_interleave(self.group, 1)[:, :depth]
 
     def rounded(self, weight: Tensor, codes: Tensor) -> Tensor:
         """What ``codes`` stand for, with straight-through gradients to ``weight`` and the scale."""
@@ -145,10 +160,19 @@ class WeightScale(nn.Module):
         if self.factor is not None:
             step = step / self.factor
         exact = (codes * step).to(weight.dtype)
-        reach = ((self.top + 0.5) * step).to(weight.dtype)
+        reach = (self._largest(weight) * step).to(weight.dtype)
         if self.learns:
             return rounded_learning(weight, exact, reach, self.log_gain, self.top)
         return rounded(weight, exact, reach)
+
+    def _largest(self, weight: Tensor) -> Tensor | float:
+        """Beyond how many steps of the scale a weight is clipped."""
+        if self.multiplier is None:
+            return self.top + 0.5
+        shape = weight.movedim(1, -1).shape
+        factors = self._factors(weight[0].numel()).abs().reshape(shape)
+        reach: Tensor = factors.movedim(-1, 1) * (0.5 - LOW)
+        return reach
 
     def _column(self, weight: Tensor) -> Tensor:
         return self.scale.reshape(-1, *[1] * (weight.dim() - 1))

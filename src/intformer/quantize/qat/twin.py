@@ -167,7 +167,7 @@ class Twin(nn.Module):
                 holder.add_module(keys[root], module)
         for node in self._layers():
             grid = WeightScale(
-                self._decisions.weights[node.output].scale,
+                self._decisions.weights[node.output],
                 self.recipe.for_layer(node.name, "weight_bits"),
                 self._factor(node),
                 lanes=self.recipe.for_layer(node.name, "weight_groups"),
@@ -229,11 +229,10 @@ class Twin(nn.Module):
             codes = codes.permute(0, 2, 3, 1)
         values = codes.flatten(1).T.to(torch.int8).cpu().numpy()
         bias = self.parameter_of(node.inputs[2]).detach().double().cpu().numpy()
-        scale = self._grid(node).scale.cpu().numpy()
-        calibrated_weight = self._decisions.weights[node.output]
-        return dataclasses.replace(
-            calibrated_weight, values=np.ascontiguousarray(values), scale=scale, bias=bias
-        )
+        grid = self._grid(node)
+        factors = None if grid.multiplier is None else grid.multiplier.cpu().numpy()
+        scale = grid.scale.cpu().numpy()
+        return IntegerWeight(np.ascontiguousarray(values), scale, bias, factors, grid.group)
 
     def _outputs(self, lowered: Lowered, raw: Mapping[str, Array]) -> dict[str, Tensor]:
         """De-quantized outputs, without gradients."""
