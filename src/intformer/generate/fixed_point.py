@@ -101,7 +101,7 @@ def log2(total: Integers) -> Integers:
     here, there = table[step], table[step + 1]
     fraction = here + (((there - here) * rest) >> 20)
     drop = LOG_BITS - SCORE_BITS
-    return (exponent << SCORE_BITS) + ((fraction + (1 << (drop - 1))) >> drop)
+    return np.asarray((exponent << SCORE_BITS) + ((fraction + (1 << (drop - 1))) >> drop))
 
 
 def _floor_log2(total: Integers) -> Integers:
