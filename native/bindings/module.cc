@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "../executor/program.h"
+#include "../kernels/ranking/ranking.h"
 #include "../kernels/registry.h"
 #include "../storage/mapped_file.h"
 
@@ -33,6 +34,30 @@ std::vector<std::byte*> pointers_to(const std::vector<Array>& arrays) {
 // The bytes of a file as a NumPy array that cannot be written.
 nb::ndarray<nb::numpy, const uint8_t, nb::ndim<1>> content(const MappedFile& file) {
   return {file.data(), {file.size()}};
+}
+
+template <class T, int kRank>
+using Table = nb::ndarray<nb::ro, T, nb::ndim<kRank>, nb::device::cpu, nb::c_contig>;
+template <class T, int kRank>
+using Result = nb::ndarray<T, nb::ndim<kRank>, nb::device::cpu, nb::c_contig>;
+
+// See `rank_row`; one row of `tokens`, `octaves` and `totals` per row of logits.
+void rank_rows(const Table<int16_t, 2>& logits, const Table<int32_t, 1>& weights,
+               const Table<int64_t, 1>& costs, const Table<uint8_t, 1>& closed,
+               const Result<int64_t, 2>& tokens, const Result<int64_t, 2>& octaves,
+               const Result<int64_t, 1>& totals) {
+  const int64_t rows = logits.shape(0), count = logits.shape(1), keep = tokens.shape(1);
+  const bool fits = count > 0 && keep > 0 && weights.size() == 1 << 16 && costs.size() == 1 << 16 &&
+                    int64_t(closed.size()) == count && int64_t(tokens.shape(0)) == rows &&
+                    int64_t(octaves.shape(0)) == rows && int64_t(octaves.shape(1)) == keep &&
+                    int64_t(totals.size()) == rows;
+  if (!fits) throw nb::value_error("rank_rows: shapes do not fit each other");
+  nb::gil_scoped_release release;
+  for (int64_t i = 0; i < rows; ++i) {
+    const Ranking row{logits.data() + i * count, count, weights.data(), costs.data(),
+                      closed.data()};
+    totals.data()[i] = rank_row(row, keep, tokens.data() + i * keep, octaves.data() + i * keep);
+  }
 }
 
 // A program together with the arrays its constants live in.
@@ -93,6 +118,7 @@ NB_MODULE(_native, m) {
   m.def("probe", [](int64_t form, int64_t rounds) {
     return kernels().probe(static_cast<Form>(form), rounds);
   });
+  m.def("rank_rows", &rank_rows);
   nb::class_<MappedFile>(m, "MappedFile")
       .def(nb::init<int, size_t>(), nb::arg("descriptor"), nb::arg("size"))
       .def_prop_ro("content", &content, nb::rv_policy::reference_internal)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from toy_decoder import END, VOCABULARY, ToyDecoder, logits_after
 
 from intformer.errors import InputError
-from intformer.generate.beam import beam_search, best
+from intformer.generate.beam import beam_search
 from intformer.generate.fixed_point import LogitScale, log_probabilities
-from intformer.generate.options import FORBIDDEN, Options, integer_root, length_weights
+from intformer.generate.options import Options, integer_root, length_weights
 from intformer.generate.sample import generate
 
 SCALE = LogitScale.of(0.001)
@@ -131,14 +131,6 @@ def test_lengths_and_shortlist_are_kept():
             assert set(hypothesis.tokens) <= {2, 3, 6}
     only_end = replace(options, min_length=0, shortlist=())
     assert [f[0].tokens for f in search(PROMPTS, only_end)] == [()] * len(PROMPTS)
-
-
-@given(st.lists(st.integers(-9, 9), min_size=1, max_size=60), st.integers(1, 70))
-def test_best_takes_the_largest_and_of_equals_the_first(values, count):
-    total = np.array(values, np.int64)
-    total[total == -9] = FORBIDDEN
-    wanted = sorted((i for i in range(len(values)) if values[i] > -9), key=lambda i: -values[i])
-    assert best(total[None], count).tolist() == wanted[:count]
 
 
 @given(st.integers(0, 10**40), st.integers(1, 9))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from intformer.generate.decoder import Decoder, Hypothesis, Integers
-from intformer.generate.fixed_point import LogitScale, log_probabilities
-from intformer.generate.options import FORBIDDEN, PENALTY_BITS, Options, length_weights
+from intformer.generate.fixed_point import LogitScale
+from intformer.generate.options import PENALTY_BITS, Options, length_weights
+from intformer.generate.ranking import rank
 
 
 def beam_search(
@@ -23,31 +24,33 @@ def beam_search(
     Returns:
         For each sentence ``n_best`` hypotheses or fewer, the best first. Ties go to the hypothesis
         that ranked higher a step before, then to the smaller token.
+
+    Raises:
+        InputError: options name tokens that are not in the vocabulary.
     """
     closed = options.closed(logits.shape[1])
     ranks = length_weights(options.length_penalty, options.max_length + 1)
     sentences = [Beam(options, ranks) for _ in range(len(logits))]
     active = list(sentences)
-    while True:
-        scores = log_probabilities(logits, scale)
-        scores[:, closed] = FORBIDDEN
-        parents = _advance(active, scores)
+    for length in range(options.max_length + 1):
+        closed[options.end] = length < options.min_length
+        parents = _advance(active, *rank(logits, scale, closed, 2 * options.beam))
         active = [sentence for sentence in active if not sentence.done]
         if not active:
-            return [sentence.results() for sentence in sentences]
+            break
         decoder.select(parents)
         tokens = [tokens[-1] for sentence in active for tokens in sentence.tokens]
         logits = decoder.step(np.array(tokens, np.int64))
+    return [sentence.results() for sentence in sentences]
 
 
-def _advance(active: list[Beam], scores: Integers) -> Integers:
+def _advance(active: list[Beam], tokens: Integers, scores: Integers) -> Integers:
     """Take a step in every sentence; the rows that the remaining ones go on from."""
     parents, first = [], 0
     for sentence in active:
-        count = len(sentence.tokens)
-        chosen = sentence.advance(scores[first : first + count])
-        parents += [first + row for row in chosen]
-        first += count
+        rows = slice(first, first + len(sentence.tokens))
+        parents += [first + row for row in sentence.advance(tokens[rows], scores[rows])]
+        first = rows.stop
     return np.array(parents, np.int64)
 
 
@@ -58,53 +61,55 @@ class Beam:
         self._options, self._ranks = options, ranks
         self._finished: list[Hypothesis] = []
         self.tokens: list[tuple[int, ...]] = [()]
-        self.scores = np.zeros(1, np.int64)
+        self._scores = [0]
         self.done = False
 
-    def advance(self, scores: Integers) -> list[int]:
+    def advance(self, tokens: Integers, scores: Integers) -> list[int]:
         """Extend each live hypothesis by one token; the rows of those that live on.
 
         Args:
-            scores: int64 [live, V] of each token after each hypothesis; changed.
+            tokens: int64 [live, keep], the most likely tokens after each hypothesis.
+            scores: int64 [live, keep], their log-probabilities.
         """
-        options = self._options
-        length = len(self.tokens[0])
-        if length < options.min_length:
-            scores[:, options.end] = FORBIDDEN
-        total = self.scores[:, None] + scores
-        candidates = best(total, 2 * options.beam)
-        if length == options.max_length:
-            candidates = self._last(total)
-        rows = self._sort(candidates, total)
+        if len(self.tokens[0]) == self._options.max_length:
+            self._end(tokens, scores)
+            self.done = True
+            return []
+        rows = self._sort(self._candidates(tokens, scores))
         self.done = not rows or self._is_done()
         return [] if self.done else rows
 
-    def _sort(self, candidates: Integers, total: Integers) -> list[int]:
-        """Split candidates, best first, into finished and live ones."""
-        options = self._options
-        tokens: list[tuple[int, ...]] = []
-        scores: list[int] = []
-        rows: list[int] = []
-        for place, index in enumerate(candidates):
-            row, token = divmod(int(index), total.shape[1])
-            score = int(total[row, token])
-            if token == options.end:
-                if place < options.beam:
-                    self._finish(self.tokens[row], score, ended=True)
-            elif len(rows) < options.beam:
-                rows.append(row)
-                tokens.append((*self.tokens[row], token))
-                scores.append(score)
-        self.tokens, self.scores = tokens, np.array(scores, np.int64)
-        return rows
+    def _candidates(self, tokens: Integers, scores: Integers) -> list[tuple[int, int, int]]:
+        """(-score, row, token) of the best extensions, in order."""
+        total = scores + np.array(self._scores, np.int64)[:, None]
+        rows, places = np.nonzero(tokens >= 0)
+        found = zip(
+            (-total[rows, places]).tolist(),
+            rows.tolist(),
+            tokens[rows, places].tolist(),
+            strict=True,
+        )
+        return sorted(found)[: 2 * self._options.beam]
 
-    def _last(self, total: Integers) -> Integers:
+    def _sort(self, candidates: list[tuple[int, int, int]]) -> list[int]:
+        """Split candidates, best first, into finished and live ones."""
+        live: list[tuple[int, int, int]] = []
+        for place, (cost, row, token) in enumerate(candidates):
+            if token != self._options.end:
+                live.append((cost, row, token))
+            elif place < self._options.beam:
+                self._finish(self.tokens[row], -cost, ended=True)
+        live = live[: self._options.beam]
+        self.tokens = [(*self.tokens[row], token) for _, row, token in live]
+        self._scores = [-cost for cost, _, _ in live]
+        return [row for _, row, _ in live]
+
+    def _end(self, tokens: Integers, scores: Integers) -> None:
         """At the maximum length hypotheses end: by themselves if that is likely, or cut off."""
-        end = self._options.end
-        for tokens, score, row in zip(self.tokens, self.scores, total, strict=True):
-            ended = int(row.argmax()) == end
-            self._finish(tokens, int(row[end]) if ended else int(score), ended=ended)
-        return np.zeros(0, np.int64)
+        for row, score in enumerate(self._scores):
+            ended = int(tokens[row, 0]) == self._options.end
+            gained = int(scores[row, 0]) if ended else 0
+            self._finish(self.tokens[row], score + gained, ended=ended)
 
     def _finish(self, tokens: tuple[int, ...], score: int, *, ended: bool) -> None:
         ranked = self._rank(score, len(tokens) + ended)
@@ -124,23 +129,8 @@ class Beam:
         if options.early_stop:
             return True
         worst = sorted(h.ranked for h in self._finished)[-options.n_best]
-        return self._rank(int(self.scores.max()), options.max_length + 1) <= worst
+        return self._rank(max(self._scores), options.max_length + 1) <= worst
 
     def results(self) -> list[Hypothesis]:
         """The finished hypotheses, best first; of equals the one that finished first."""
         return sorted(self._finished, key=lambda h: -h.ranked)[: self._options.n_best]
-
-
-def best(total: Integers, count: int) -> Integers:
-    """Flat indices of the ``count`` largest possible scores, descending; ties by index."""
-    flat = total.reshape(-1)
-    if flat.size > count:
-        least = np.partition(flat, flat.size - count)[flat.size - count]
-        above = np.flatnonzero(flat > least)
-        equal = np.flatnonzero(flat == least)[: count - above.size]
-        chosen = np.sort(np.concatenate([above, equal]))
-    else:
-        chosen = np.arange(flat.size)
-    chosen = chosen[flat[chosen] > FORBIDDEN // 2]
-    order: Integers = np.argsort(-flat[chosen], kind="stable")
-    return np.asarray(chosen[order])

@@ -113,6 +113,11 @@ def _floor_log2(total: Integers) -> Integers:
     return found
 
 
+def normalizer(total: Integers) -> Integers:
+    """Score of a row's sum of weights; a token's score is minus its octaves minus this."""
+    return np.asarray(log2(total) - (WEIGHT_BITS << SCORE_BITS))
+
+
 def log_probabilities(logits: Integers, scale: LogitScale) -> Integers:
     """Scores int64 [N, V] <= 0 of int16 ``logits`` [N, V]: log2 of their softmax.
 
@@ -121,7 +126,7 @@ def log_probabilities(logits: Integers, scale: LogitScale) -> Integers:
     wide = logits.astype(np.int64)
     octaves = scale.octaves(wide.max(axis=-1, keepdims=True) - wide)
     total = weights(octaves).sum(axis=-1, keepdims=True)
-    return np.asarray(-octaves - (log2(total) - (WEIGHT_BITS << SCORE_BITS)))
+    return np.asarray(-octaves - normalizer(total))
 
 
 @cache

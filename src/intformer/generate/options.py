@@ -17,9 +17,6 @@ PENALTY_BITS = 30
 FINEST = 1000
 """Penalties, temperatures and shares of probability have three decimals: their roots stay small."""
 
-FORBIDDEN = -(2**62)
-"""The score of a token that may not come; every other score is far above."""
-
 
 @dataclass(frozen=True)
 class Options:
@@ -62,7 +59,7 @@ class Options:
             raise InputError(f"the end token {self.end} may not be forbidden; use min_length")
 
     def closed(self, vocabulary: int) -> Integers:
-        """Tokens that may never come, ascending.
+        """uint8 [vocabulary]: 1 for tokens that may never come.
 
         Raises:
             InputError: a token is not in the vocabulary.
@@ -71,12 +68,12 @@ class Options:
         for token in named:
             if not 0 <= token < vocabulary:
                 raise InputError(f"token {token} is not one of the {vocabulary} of the model")
-        closed = np.zeros(vocabulary, bool)
+        closed = np.zeros(vocabulary, np.uint8)
         if self.shortlist is not None:
-            closed[:] = True
-            closed[[self.end, *self.shortlist]] = False
-        closed[list(self.forbidden)] = True
-        return np.flatnonzero(closed)
+            closed[:] = 1
+            closed[[self.end, *self.shortlist]] = 0
+        closed[list(self.forbidden)] = 1
+        return closed
 
 
 def exact(name: str, value: Fraction, low: Fraction, high: Fraction) -> Fraction:

@@ -12,11 +12,11 @@ from intformer.errors import InputError
 from intformer.generate.decoder import Decoder, Hypothesis, Integers
 from intformer.generate.fixed_point import LogitScale, log_probabilities, weights
 from intformer.generate.options import Options, exact
+from intformer.generate.ranking import rank
 
 OnToken = Callable[[int, int], None]
 """Called with (sentence, token) as soon as a token is chosen."""
 
-LOWEST = -(2**31)
 MASK = 2**64 - 1
 
 
@@ -86,56 +86,72 @@ def generate(
         on_token: told of every token but the end.
     """
     closed = options.closed(logits.shape[1])
-    tokens: list[list[int]] = [[] for _ in logits]
-    scores, ended = [0] * len(tokens), [False] * len(tokens)
-    active = np.arange(len(tokens))
+    sentences = [_Sentence() for _ in logits]
+    active = list(range(len(sentences)))
     for length in range(options.max_length + 1):
-        open_logits = _masked(logits, closed, options, length)
-        chosen = _choose(
-            open_logits, sampling, [generators[i] for i in active.tolist()] if sampling else []
+        closed[options.end] = length < options.min_length
+        chosen, gained = _choose(
+            logits, scale, closed, sampling, [generators[i] for i in active] if sampling else []
         )
-        gained = log_probabilities(logits, scale)[np.arange(len(chosen)), chosen]
-        for i, token, score in zip(active.tolist(), chosen.tolist(), gained.tolist(), strict=True):
-            ended[i] = token == options.end
-            if ended[i] or length < options.max_length:
-                scores[i] += score
-            if not ended[i] and length < options.max_length:
-                tokens[i].append(token)
-                if on_token is not None:
-                    on_token(i, token)
-        going = np.flatnonzero([not ended[i] for i in active])
-        if not going.size or length == options.max_length:
+        for i, token, score in zip(active, chosen.tolist(), gained.tolist(), strict=True):
+            if sentences[i].append(token, score, options) and on_token is not None:
+                on_token(i, token)
+        going = [place for place, i in enumerate(active) if not sentences[i].done]
+        if not going:
             break
-        if going.size < active.size:
-            decoder.select(going)
-        active = active[going]
+        if len(going) < len(active):
+            decoder.select(np.array(going, np.int64))
+        active = [active[place] for place in going]
         logits = decoder.step(chosen[going])
-    results = zip(tokens, scores, ended, strict=True)
-    return [Hypothesis(tuple(t), score, score, end) for t, score, end in results]
+    return [sentence.result() for sentence in sentences]
 
 
-def _masked(logits: Integers, closed: Integers, options: Options, length: int) -> Integers:
-    """int64 logits with tokens that may not come far below all others."""
-    found = logits.astype(np.int64)
-    found[:, closed] = LOWEST
-    if length < options.min_length:
-        found[:, options.end] = LOWEST
-    return found
+class _Sentence:
+    """What one row has generated."""
+
+    def __init__(self) -> None:
+        self._tokens: list[int] = []
+        self._score = 0
+        self._ended = self.done = False
+
+    def append(self, token: int, score: int, options: Options) -> bool:
+        """Take a token, unless it is the end or one too many; returns whether it was taken."""
+        self._ended = token == options.end
+        full = len(self._tokens) == options.max_length
+        self.done = self._ended or full
+        if self._ended or not full:
+            self._score += score
+        if not self.done:
+            self._tokens.append(token)
+        return not self.done
+
+    def result(self) -> Hypothesis:
+        return Hypothesis(tuple(self._tokens), self._score, self._score, self._ended)
 
 
 def _choose(
-    logits: Integers, sampling: Sampling | None, generators: Sequence[Generator]
-) -> Integers:
+    logits: Integers,
+    scale: LogitScale,
+    closed: Integers,
+    sampling: Sampling | None,
+    generators: Sequence[Generator],
+) -> tuple[Integers, Integers]:
+    """A token per row and its score."""
     if sampling is None:
-        return np.asarray(logits.argmax(axis=1))
-    drawn = [draw(row, sampling, g) for row, g in zip(logits, generators, strict=True)]
-    return np.array(drawn, np.int64)
+        tokens, scores = rank(logits, scale, closed, 1)
+        return tokens[:, 0], scores[:, 0]
+    allowed = np.flatnonzero(closed == 0)
+    drawn = [
+        draw(row[allowed].astype(np.int64), sampling, generator)
+        for row, generator in zip(logits, generators, strict=True)
+    ]
+    chosen = allowed[drawn]
+    return chosen, log_probabilities(logits, scale)[np.arange(len(chosen)), chosen]
 
 
 def draw(logits: Integers, sampling: Sampling, generator: Generator) -> int:
-    """A token of int64 ``logits`` [V], drawn with its integer weight out of the sum of weights."""
-    allowed = np.flatnonzero(logits > LOWEST)
-    order = allowed[np.argsort(-logits[allowed], kind="stable")]
+    """An index of int64 ``logits`` [V], drawn with its integer weight out of the sum of weights."""
+    order = np.argsort(-logits, kind="stable")
     if sampling.top_k:
         order = order[: sampling.top_k]
     own = weights(sampling.scale.octaves(logits[order[0]] - logits[order]))
