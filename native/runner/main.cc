@@ -1,5 +1,5 @@
 // Runs plans for another process: at instruction sets that are emulated, and under sanitizers,
-// whose runtime a Python process does not have. tests/runtime/other_process.py is the other end.
+// whose runtime a Python process does not have. tests/other_process.py is the other end.
 //
 // Requests come on standard input, answers go to standard output. Both are int64 numbers and arrays
 // of bytes or numbers with their count in front. A request is [ticket, command, arguments...], its

@@ -19,6 +19,7 @@ from whole_models import (
     rows,
 )
 
+from emulated import run_on_arm
 from intformer.cli.loading import calibration
 from intformer.evaluate.accuracy import accuracy
 from intformer.evaluate.datasets import batches, open_images
@@ -73,6 +74,24 @@ def test_an_output_depends_on_its_own_image_alone(
         assert_same(whole.graph, found, rows(wanted, slice(count)))
     order = np.random.default_rng(0).permutation(IMAGES)
     assert_same(whole.graph, run(rows(inputs, order)), rows(wanted, order))
+
+
+RUN = """
+import sys, other_process, intformer, numpy
+program = intformer.load(sys.argv[1], threads=2)
+numpy.savez(sys.argv[3], **program.run(dict(numpy.load(sys.argv[2]))))
+"""
+
+
+@pytest.mark.parametrize("level", ["dotprod", "i8mm"])
+def test_arm_kernels_give_the_bytes_of_the_reference(
+    whole: Whole, inputs: dict[str, Array], wanted: dict[str, Array], level: str, tmp_path: Path
+) -> None:
+    given, found = tmp_path / "given.npz", tmp_path / "found.npz"
+    np.savez(given, **rows(inputs, slice(8)))
+    done = run_on_arm(level, "-c", RUN, str(whole.structured), str(given), str(found))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert_same(whole.graph, dict(np.load(found)), rows(wanted, slice(8)))
 
 
 @pytest.mark.parametrize(("form", "share"), [("structured", 0.27), ("flat", 0.30)])

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from emulated import arm_build
+
 ROOT = Path(__file__).parents[2]
-FLOATING = re.compile(
+X86 = re.compile(
     r"\b("
     r"v?(add|sub|mul|div|sqrt|rcp|rcp14|rsqrt|rsqrt14|min|max|cmp\w*|addsub|hadd|hsub|dp|round"
     r"|rndscale|reduce|range|scalef|getexp|getmant|fixupimm)[sp][sdh]"
@@ -21,38 +23,52 @@ FLOATING = re.compile(
     r"|f(add|sub|mul|div|sqrt|ld|ild|ist|st|com|chs|abs)\w*"
     r")\b"
 )
+ARM = re.compile(r"^(f(?!mov\b)\w+|[su]cvtf|bf\w*(dot|mmla|mlal|cvt)\w*)\b")
+"""``fmov`` moves bits; every other name in f is floating-point, and bf* are its 16-bit forms."""
+
+OBJECTS = "CMakeFiles/intformer_native.dir/native/kernels/**/*.o"
 
 
-def kernel_objects() -> list[Path]:
-    """Object files of the most recent build of the kernels in this tree."""
-    found = ROOT.glob("build*/**/intformer_native.dir/native/kernels/**/*.o")
-    builds: dict[Path, list[Path]] = {}
-    for path in found:
-        builds.setdefault(next(p for p in path.parents if p.name == "CMakeFiles"), []).append(path)
-    newest = max(builds, key=lambda build: build.stat().st_mtime, default=None)
-    return builds[newest] if newest else []
+def newest_build() -> list[Path]:
+    """Object files of the most recent build of the extension in this tree."""
+    trees = [p.parent for p in ROOT.glob("build*/**/CMakeFiles/intformer_native.dir")]
+    own = [tree for tree in trees if not (tree.parent / "intformer_runner").exists()]
+    newest = max(own, key=lambda tree: tree.stat().st_mtime, default=ROOT)
+    return list(newest.parent.glob(OBJECTS))
 
 
-OBJECTS = kernel_objects()
+HERE = newest_build()
 
 
-def instructions(path: Path) -> list[str]:
-    command = ["objdump", "--disassemble", "--no-show-raw-insn", str(path)]
+def instructions(path: Path, objdump: str) -> list[str]:
+    command = [objdump, "--disassemble", "--no-show-raw-insn", str(path)]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return [line.split("\t", 1)[1] for line in text.splitlines() if "\t" in line]
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="knows x86 instructions")
-@pytest.mark.skipif(not shutil.which("objdump"), reason="needs objdump")
-@pytest.mark.skipif(not OBJECTS, reason="needs a build tree of the kernels")
-def test_kernels_have_no_floating_point() -> None:
+def assert_no_floating_point(
+    objects: list[Path], objdump: str, floating: re.Pattern[str], comment: str
+) -> None:
     count = 0
-    for path in OBJECTS:
-        listing = instructions(path)
+    for path in objects:
+        listing = instructions(path, objdump)
         count += len(listing)
-        guilty = [line for line in listing if FLOATING.search(line.split("#")[0])]
+        guilty = [line for line in listing if floating.search(line.split(comment)[0])]
         assert not guilty, f"{path.name}: {guilty[:5]}"
     assert count > 10_000
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="knows x86 instructions")
+@pytest.mark.skipif(not shutil.which("objdump"), reason="needs objdump")
+@pytest.mark.skipif(not HERE, reason="needs a build tree of the kernels")
+def test_kernels_have_no_floating_point() -> None:
+    assert_no_floating_point(HERE, "objdump", X86, "#")
+
+
+def test_kernels_for_arm_have_no_floating_point() -> None:
+    objects = list(arm_build().glob(OBJECTS))
+    assert {"arm_dotprod.cc.o", "arm_i8mm.cc.o", "portable.cc.o"} <= {p.name for p in objects}
+    assert_no_floating_point(objects, "aarch64-linux-gnu-objdump", ARM, "//")
 
 
 @pytest.mark.parametrize(
@@ -70,7 +86,7 @@ def test_kernels_have_no_floating_point() -> None:
     ],
 )
 def test_floating_point_would_be_found(line: str) -> None:
-    assert FLOATING.search(line)
+    assert X86.search(line)
 
 
 @pytest.mark.parametrize(
@@ -88,4 +104,38 @@ def test_floating_point_would_be_found(line: str) -> None:
     ],
 )
 def test_integer_instructions_pass(line: str) -> None:
-    assert not FLOATING.search(line)
+    assert not X86.search(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "fadd\tv0.4s, v1.4s, v2.4s",
+        "fmla\tv0.4s, v1.4s, v2.s[1]",
+        "fcvtzs\tw0, s0",
+        "scvtf\td0, x0",
+        "ucvtf\tv0.2d, v0.2d",
+        "fcmpe\td0, d1",
+        "fsqrt\ts0, s1",
+        "bfdot\tv0.4s, v1.8h, v2.8h",
+        "bfcvtn\tv0.4h, v1.4s",
+    ],
+)
+def test_floating_point_of_arm_would_be_found(line: str) -> None:
+    assert ARM.search(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sdot\tv12.4s, v26.16b, v4.4b[2]",
+        "usmmla\tv0.4s, v1.16b, v2.16b",
+        "fmov\ts0, w1",
+        "sqxtun\tv0.8b, v1.8h",
+        "bfi\tw0, w1, #8, #8",
+        "bfxil\tx0, x1, #0, #32",
+        "sub\tsp, sp, #0x20",
+    ],
+)
+def test_integer_instructions_of_arm_pass(line: str) -> None:
+    assert not ARM.search(line)

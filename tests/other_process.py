@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import Future
+from contextlib import suppress
 from enum import IntEnum
 from importlib import import_module
 from types import ModuleType
@@ -46,11 +47,16 @@ class Process:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def ask(self, command: Command, *parts: int | bytes) -> tuple[int, bytes]:
-        """The ticket of the request and its answer.
+        """The ticket of a request and its answer.
 
         Raises:
             ValueError: the process refuses, with its message.
         """
+        ticket, answer = self.send(command, *parts)
+        return ticket, answer.result()
+
+    def send(self, command: Command, *parts: int | bytes) -> tuple[int, Future[bytes]]:
+        """The ticket of a request and its answer to come."""
         answer: Future[bytes] = Future()
         with self._lock:
             ticket = next(self._tickets)
@@ -59,7 +65,7 @@ class Process:
             words = (w if isinstance(w, bytes) else number(w) for w in (ticket, command, *parts))
             self._child.stdin.write(b"".join(words))
             self._child.stdin.flush()
-        return ticket, answer.result()
+        return ticket, answer
 
     def close(self) -> int:
         """End of requests; the exit status, which tells what a sanitizer has found."""
@@ -160,7 +166,8 @@ class Program:
         assert not answer
 
     def __del__(self) -> None:
-        self._process.ask(Command.UNLOAD, self._handle)
+        with suppress(OSError, ValueError):  # the process may have ended
+            self._process.send(Command.UNLOAD, self._handle)
 
 
 def pytest_sessionfinish(session: Any) -> None:
