@@ -137,7 +137,7 @@ constexpr Kernels kDotprod = {
     dotprod::rescale,
     dotprod::table,
     dotprod::probe,
-    &portable::sequence,
+    &dotprod::sequence,
 };
 
 constexpr Kernels kI8mm = {
@@ -155,7 +155,7 @@ constexpr Kernels kI8mm = {
     dotprod::rescale,
     dotprod::table,
     i8mm::probe,
-    &portable::sequence,
+    &dotprod::sequence,
 };
 
 const Kernels* const kLevels[] = {&kPortable, &kDotprod, &kI8mm};

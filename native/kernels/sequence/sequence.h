@@ -78,5 +78,6 @@ int64_t sequence_attention_scratch(int64_t keys, int64_t size);
 INTFORMER_DECLARE_SEQUENCE(portable)
 INTFORMER_DECLARE_SEQUENCE(avx2)
 INTFORMER_DECLARE_SEQUENCE(avx512vnni)
+INTFORMER_DECLARE_SEQUENCE(dotprod)
 
 }  // namespace intformer
