@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from families import FAMILIES, Maker
+from published import PUBLISHED
 from sequences import SEQUENCES
 
 from intformer.ir.operators import evaluate
@@ -31,7 +32,7 @@ def main() -> None:
     for old in FOLDER.rglob(f"*{SUFFIX}"):
         old.unlink()
     count = size = 0
-    for seed, family in enumerate((*FAMILIES, *SEQUENCES)):
+    for seed, family in enumerate((*FAMILIES, *SEQUENCES, *PUBLISHED)):
         for name, case in family(Maker(seed)):
             path = FOLDER / case.op / (name.rpartition(":")[2] + SUFFIX)
             assert not path.exists(), path

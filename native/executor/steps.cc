@@ -80,6 +80,9 @@ Attention read_attention(const Step& step, const Pointers* pointers) {
   a.offset = r.number();
   a.shift = r.as_int();
   a.out_type = r.as<DType>();
+  a.softmax = r.as<Softmax>();
+  a.unit = r.as_int();
+  a.bits = r.as_int();
   a.q = r.slot<const uint8_t>();
   a.k = r.slot<const uint8_t>();
   a.v = r.slot<const uint8_t>();
@@ -117,7 +120,7 @@ void pack_run(const Step& step, const Pointers& pointers, Range units, std::byte
   for (int64_t u = units.begin; u < units.end; ++u) kernels().pack_attention(a, u);
 }
 
-// --- norm: numbers [rows, channels, eps, shift, bits, reciprocal, centre, out_type]
+// --- norm: numbers [rows, channels, eps, shift, bits, reciprocal, kind, start, out_type]
 
 void norm_run(const Step& step, const Pointers& pointers, Range rows, std::byte*) {
   Reader r(step, &pointers);
@@ -128,7 +131,8 @@ void norm_run(const Step& step, const Pointers& pointers, Range rows, std::byte*
   n.shift = r.as_int();
   n.bits = r.as_int();
   n.reciprocal = r.as_int();
-  n.centre = r.number() != 0;
+  n.kind = r.as<NormKind>();
+  n.start = r.as_int();
   n.out_type = r.as<DType>();
   n.x = r.slot<const int16_t>();
   n.gain = r.slot<const int32_t>();
@@ -196,6 +200,23 @@ void table_run(const Step& step, const Pointers& pointers, Range rows, std::byte
   auto* out = r.slot<std::byte>();
   kernels().table(x + rows.begin * columns, entries, type,
                   out + rows.begin * columns * item_size(type), (rows.end - rows.begin) * columns);
+}
+
+// --- row_table: numbers [rows, columns, type]
+
+void row_table_run(const Step& step, const Pointers& pointers, Range rows, std::byte*) {
+  Reader r(step, &pointers);
+  r.number();
+  const int64_t columns = r.number();
+  const auto type = r.as<DType>();
+  const auto* x = r.slot<const uint8_t>();
+  const auto* tables = r.slot<const std::byte>();
+  auto* out = r.slot<std::byte>();
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    const uint8_t* values = x + row * columns;
+    const std::byte* entries = tables + largest(values, columns) * 256 * item_size(type);
+    kernels().table(values, entries, type, out + row * columns * item_size(type), columns);
+  }
 }
 
 // --- copy: numbers [outer, item, rank, dims..., in_strides..., out_strides...]
@@ -286,6 +307,7 @@ constexpr Operation kOperations[] = {
     {"norm", first_number, norm_run, nullptr},
     {"rescale", first_number, rescale_run, nullptr},
     {"table", first_number, table_run, nullptr},
+    {"row_table", first_number, row_table_run, nullptr},
     {"copy", first_number, copy_run, nullptr},
     {"patches", first_number, patches_run, nullptr},
     {"embedding", first_number, embedding_run, nullptr},

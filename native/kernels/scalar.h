@@ -66,7 +66,12 @@ static inline int32_t shifted(int64_t total, int shift) {
 
 constexpr int32_t kExpBits = 8, kExpSteps = 9 << kExpBits, kExpScale = 21;
 constexpr int32_t kExpConstant = 255 << kExpScale, kExpLinear = 1403781, kExpQuadratic = 1412;
-constexpr int kNormBits = 12;
+constexpr int32_t kShiftOctaves = 15, kShiftEnd = 30, kShiftReach = 21, kUnitBits = 26;
+constexpr int32_t kQuadraticLinear = 1000, kQuadraticConstant = 380857, kQuadraticDrop = 3;
+constexpr int32_t kQuadraticTop = kQuadraticConstant >> kQuadraticDrop;
+constexpr int32_t kQuadraticEnd = 16 << kExpBits;
+constexpr int kLog2Levels = 16;
+constexpr int kNormBits = 12, kNewtonBits = 20;
 constexpr int32_t kNormLimit = 1 << (kNormBits + 7);
 constexpr int32_t kDropped = -(1 << 30);
 
@@ -75,6 +80,31 @@ static inline uint8_t exp2_weight(int32_t exponent) {
   const int32_t octave = exponent >> kExpBits, fraction = exponent & ((1 << kExpBits) - 1);
   const int32_t curve = kExpConstant - fraction * (kExpLinear - fraction * kExpQuadratic);
   return static_cast<uint8_t>((curve + (1 << (kExpScale - 1 + octave))) >> (kExpScale + octave));
+}
+
+// arith.shift_exp of a distance of at most kShiftReach units.
+static inline int32_t shift_exp(int32_t distance, int32_t unit) {
+  const int32_t power = distance + ((distance + 1) >> 1) - ((distance + 15) >> 4);
+  const int32_t bounded = power < kShiftEnd * unit ? power : kShiftEnd * unit;
+  const int32_t octave = bounded / unit, rest = bounded - octave * unit;
+  return ((unit - (rest >> 1)) << kShiftOctaves) >> octave;
+}
+
+// arith.quadratic_exp.
+static inline int32_t quadratic_exp(int32_t exponent) {
+  const int32_t fraction = exponent & ((1 << kExpBits) - 1);
+  const int32_t curve = kQuadraticConstant - fraction * (kQuadraticLinear - fraction);
+  return curve >> (kQuadraticDrop + (exponent >> kExpBits));
+}
+
+// The power of two nearest to raised / total, times 2^15: arith.log2_weights.
+static inline int32_t log2_weight(int32_t raised, int32_t total) {
+  int count = 0;
+  for (; count < kLog2Levels; ++count) {
+    const int64_t divisor = (int64_t{3} << count) - (count > 0);
+    if (raised > 2 * int64_t{total} / divisor) break;
+  }
+  return (1 << (kLog2Levels - 1)) >> count;
 }
 
 }  // namespace intformer

@@ -13,6 +13,7 @@ from intformer.ir.graph import Attribute, Graph
 from intformer.ir.verify import verify
 from intformer.reference import interpret
 from programs import ACTIVATION, NUMBERS, Builder, extremes, random_inputs
+from published_programs import published_attributes
 
 DTYPES = st.sampled_from(("uint4", "uint6", *ACTIVATION))
 SEEDS = st.integers(0, 2**32 - 1)
@@ -130,6 +131,47 @@ def test_attention(
         "shift": shift,
     }
     assert_same(build, "attention", q, k, v, *mask, heads=heads, dtype=dtype, **attrs)
+
+
+@few
+@given(
+    SEEDS,
+    st.sampled_from(("shift", "quadratic", "log2")),
+    st.booleans(),
+    st.integers(1, 15),
+    DTYPES,
+)
+def test_published_attention(seed: int, kind: str, masked: bool, bits: int, dtype: str) -> None:
+    build = Builder(seed, limits={"S": 50})
+    q = build.input("q", "uint8", ("N", 3, 8))
+    k, v = (build.input(n, "uint8", ("N", "S", 8)) for n in "kv")
+    mask = [build.input("mask", "uint8", ("N", "S"), (0, 1))] if masked else []
+    attrs = published_attributes(kind, 2, bits) | {"dtype": dtype}
+    attrs |= {"gain": int(build.rng.integers(2**20, 2**24))}
+    assert_same(build, f"{kind}_attention", q, k, v, *mask, **attrs)
+
+
+@few
+@given(SEEDS, st.sampled_from((0, 16)), DTYPES, st.integers(1, 300), st.integers(1, 2**40))
+def test_newton_norm(seed: int, start: int, dtype: str, channels: int, eps: int) -> None:
+    build = Builder(seed)
+    x = build.input("x", "int16", ("N", channels))
+    gain, offset = (
+        spread(build, "g", "int32", 28, channels),
+        spread(build, "o", "int64", 38, channels),
+    )
+    attrs: dict[str, Attribute] = {"channels": channels, "start": start, "eps": eps, "shift": 30}
+    assert_same(build, "newton_norm", x, gain, offset, dtype=dtype, **attrs)
+
+
+@few
+@given(SEEDS, st.integers(1, 22), st.integers(1, 255), st.integers(0, 255), DTYPES)
+def test_shift_gelu(seed: int, octaves: int, unit: int, zero: int, dtype: str) -> None:
+    build = Builder(seed)
+    x = build.input("x", "uint8", ("N", 9))
+    attrs: dict[str, Attribute] = {"octaves": octaves, "unit": unit, "zero": zero, "shift": 27}
+    attrs |= {"multiplier": int(build.rng.integers(1, 2**24)), "offset": 2**28}
+    assert_same(build, "shift_gelu", x, dtype=dtype, **attrs)
 
 
 @few

@@ -44,8 +44,11 @@ class Pair:
     def __ge__(self, other: int) -> Pair:
         return Pair(self.numbers >= _numbers(other), self.proof >= _proof(other), "ge")
 
-    def __le__(self, other: Pair) -> Pair:
+    def __le__(self, other: Pair | int) -> Pair:
         return Pair(self.numbers <= _numbers(other), self.proof <= _proof(other), "le")
+
+    def __lt__(self, other: Pair | int) -> Pair:
+        return Pair(self.numbers < _numbers(other), self.proof < _proof(other), "lt")
 
 
 def _numbers(x: Pair | int) -> Any:

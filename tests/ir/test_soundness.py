@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from intformer.ir.operators import OPERATORS, evaluate
 from intformer.ir.verify import verify
 from intformer.reference import interpret
 from intformer.reference.primitives import NumpyPrimitives
+from published_programs import published_like
 
 ROUNDS = 150
 
@@ -107,6 +109,27 @@ def attention(rng: Rng) -> tuple[Operands, Attributes]:
     return operands, {"heads": heads, "dtype": dtype_of(rng), **attrs}
 
 
+def published_attention(kind: str, rng: Rng) -> tuple[Operands, Attributes]:
+    operands, attrs = attention(rng)
+    attrs |= {"gain": int(2 ** rng.uniform(0, 26)), "exp_shift": int(rng.integers(6, 16))}
+    attrs |= {"unit": int(2 ** rng.uniform(0, 10))} if kind == "shift" else {}
+    attrs |= {"bits": int(rng.integers(1, 16))} if kind != "log2" else {}
+    return operands, attrs
+
+
+def newton_norm(rng: Rng) -> tuple[Operands, Attributes]:
+    operands, attrs = norm(rng)
+    return operands, {**attrs, "start": int(rng.choice([0, 16]))}
+
+
+def shift_gelu(rng: Rng) -> tuple[Operands, Attributes]:
+    attrs: Attributes = {"zero": int(rng.integers(256)), "unit": int(2 ** rng.uniform(0, 10))}
+    attrs |= {"octaves": int(rng.integers(1, 22)), "multiplier": int(2 ** rng.uniform(0, 30))}
+    attrs["dtype"] = dtype_of(rng, ("uint8", "int8", "int16"))
+    attrs["offset"] = int(around(rng, "int64", (), bits(rng)))
+    return [variable(rng, "uint8", (3, 9))], {**attrs, "shift": int(rng.integers(1, 63))}
+
+
 def embedding(rng: Rng) -> tuple[Operands, Attributes]:
     rows = int(rng.integers(1, 9))
     ids = rng.integers(0, rows, (2, 4)).astype(dtype_of(rng, ("int32", "int64")))
@@ -174,6 +197,11 @@ GENERATORS: dict[str, Callable[[Rng], tuple[Operands, Attributes]]] = {
     "layer_norm": norm,
     "rms_norm": norm,
     "attention": attention,
+    "shift_attention": partial(published_attention, "shift"),
+    "quadratic_attention": partial(published_attention, "quadratic"),
+    "log2_attention": partial(published_attention, "log2"),
+    "newton_norm": newton_norm,
+    "shift_gelu": shift_gelu,
     "embedding": embedding,
     "positions": positions,
     "sum": total,
@@ -227,10 +255,16 @@ def test_accepted_operators_never_leave_their_intervals(op: str) -> None:
     assert outcomes["accepted"] >= ROUNDS // 10, outcomes
 
 
-@pytest.mark.parametrize("name", [*programs.single_operator_cases(), "vit_like", "bert_like"])
+MODELS = {
+    "vit_like": programs.vit_like,
+    "bert_like": programs.bert_like,
+    "published_like": published_like,
+}
+
+
+@pytest.mark.parametrize("name", [*programs.single_operator_cases(), *MODELS])
 def test_values_of_a_program_stay_in_their_proved_ranges(name: str) -> None:
-    models = {"vit_like": programs.vit_like, "bert_like": programs.bert_like}
-    graph = (models | programs.single_operator_cases())[name]()
+    graph = (MODELS | programs.single_operator_cases())[name]()
     ranges = verify(graph).ranges
 
     def observe(value: str, array: Array) -> None:

@@ -5,6 +5,9 @@
 
 namespace intformer {
 
+// How scores become weights: unnormalised powers of two, or one of the published operators.
+enum class Softmax : int64_t { exp2, shift, quadratic, log2 };
+
 struct Attention {
   const uint8_t *q, *k, *v;
   int64_t q_stride, k_stride, v_stride;  // elements between tokens
@@ -19,6 +22,9 @@ struct Attention {
   int exp_shift;
   int64_t gain, offset;
   int shift;
+  Softmax softmax;
+  int32_t unit;  // of Softmax::shift
+  int bits;      // fraction bits of a probability
 };
 
 // Prepares keys and values of head `unit` = image*heads + head.

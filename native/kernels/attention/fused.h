@@ -14,6 +14,7 @@
 #else
 #include "x86_forms.h"
 #endif
+#include "probabilities.h"
 
 namespace intformer {
 namespace {
@@ -27,6 +28,7 @@ struct Layout {
   int64_t key_steps, value_steps, columns, wide;     // columns: keys in whole vectors
   int64_t keys, corrections, values, kept, bytes;    // offsets, then the size of one head
   int64_t queries, scores, weights, mixed, scratch;  // offsets, then the size of the scratch
+  int64_t halves;  // size of one byte of the weights, and distance to the other
 };
 
 Layout layout_of(int64_t keys, int64_t size) {
@@ -41,8 +43,9 @@ Layout layout_of(int64_t keys, int64_t size) {
   l.bytes = round_up(l.values + l.value_steps * 4 * l.wide, 64);
   l.scores = round_up(kRows * l.key_steps * 4, 64);
   l.weights = l.scores + round_up(kRows * l.columns * 4, 64);
-  l.mixed = l.weights + round_up(kRows * l.columns * static_cast<int64_t>(sizeof(Weight)), 64);
-  l.scratch = l.mixed + kRows * l.wide * 4;
+  l.halves = round_up(kRows * l.columns * static_cast<int64_t>(sizeof(Weight)), 64);
+  l.mixed = l.weights + 2 * l.halves;
+  l.scratch = l.mixed + 2 * kRows * l.wide * 4;
   return l;
 }
 
@@ -240,13 +243,6 @@ inline V weights_of(const Exponent& e, V distance) {
 
 constexpr DType kWeightType = kNarrow ? DType::u8 : DType::i16;
 
-// Lanes below `count` keep their value, the others become 0.
-V first_lanes(V x, int64_t count) {
-  alignas(64) int32_t keep[kLanes];
-  for (int i = 0; i < kLanes; ++i) keep[i] = i < count ? -1 : 0;
-  return Isa::both(x, Isa::load(keep));
-}
-
 int32_t fill_weights(const Work& w, const Exponent& e, int32_t most, const int32_t* scores,
                      Weight* weights) {
   const V top = Isa::set(most);
@@ -270,10 +266,65 @@ int32_t fill_weights(const Work& w, const Exponent& e, int32_t most, const int32
   return Isa::sum(total);
 }
 
-// Divides a row of P·V by the sum of its weights and stores it.
+// Probabilities of a row in one piece, or in two bytes; returns their sum.
+template <class Division>
+int32_t fill_probabilities(const Layout& l, const Division& divide, bool split,
+                           const int32_t* raised, Weight* weights) {
+  auto* high = reinterpret_cast<std::byte*>(weights) + l.halves;
+  V total = Isa::zero();
+  for (int64_t s = 0; s < l.columns; s += kLanes) {
+    const V x = divide(Isa::load(raised + s));
+    total = Isa::add(total, x);
+    store_as(kWeightType, weights, s, split ? Isa::both(x, Isa::set(255)) : x);
+    if (split) store_as(kWeightType, high, s, Isa::sra(x, 8));
+  }
+  return Isa::sum(total);
+}
+
+// 2^15 is beyond the int16 weights of wide products, and 8 bits are beyond narrow ones.
+bool has_halves(const Attention& a) {
+  return a.softmax != Softmax::exp2 && a.bits > (kNarrow ? 8 : 15);
+}
+
+// The constants of the weights, for either way to make them.
+struct Scoring {
+  Exponent exponent;
+  Probability probability;
+};
+
+// The weights of a row and the sum of them.
+int32_t weigh(const Work& w, const Scoring& c, int32_t most, int32_t* scores, Weight* weights) {
+  if (w.a.softmax == Softmax::exp2) return fill_weights(w, c.exponent, most, scores, weights);
+  const Probability& p = c.probability;
+  const int32_t total = raise_row(p, most, w.a.keys, w.l.columns, scores);
+  const bool split = has_halves(w.a);
+  if (p.kind == Softmax::log2) {
+    return fill_probabilities(w.l, Powers(total), split, scores, weights);
+  }
+  return fill_probabilities(w.l, Quotient(p, total), split, scores, weights);
+}
+
+// P·V of `count` rows; weights in two bytes are multiplied one after the other.
+void mix(const Work& w, int count) {
+  const Layout& l = w.l;
+  const auto* weights = reinterpret_cast<const std::byte*>(w.weights());
+  const int64_t stride = l.columns * static_cast<int64_t>(sizeof(Weight));
+  const int64_t panel = l.value_steps * 4 * kLanes;
+  const TileSource source{weights, stride, w.packed + l.values, panel, l.value_steps};
+  multiply(source, count, l.wide, w.mixed());
+  if (!has_halves(w.a)) return;
+  TileSource upper = source;
+  upper.a += l.halves;
+  int32_t* high = w.mixed() + kRows * l.wide;
+  multiply(upper, count, l.wide, high);
+  for (int64_t i = 0; i < count * l.wide; ++i) w.mixed()[i] += 256 * high[i];
+}
+
+// Multiplies a row of P·V, whose weights sum to `total`, by its factor and stores it.
 void deliver(const Work& w, const int32_t* mixed, int32_t total, int64_t out) {
   const Attention& a = w.a;
-  const int64_t inverse = a.gain / (total < 255 ? 255 : total);
+  const int64_t inverse =
+      a.softmax == Softmax::exp2 ? a.gain / (total < 255 ? 255 : total) : a.gain;
   // The whole fits in int32; without the zero point's term, the sum may have wrapped.
   const auto own = static_cast<int32_t>(kNarrow ? wrap_mul(kOffset - a.v_zero, total) : 0);
   if (inverse > INT32_MAX) {
@@ -293,7 +344,7 @@ void deliver(const Work& w, const int32_t* mixed, int32_t total, int64_t out) {
   }
 }
 
-void attend_rows(const Work& w, const Exponent& e, const uint8_t* q, int count, int64_t out) {
+void attend_rows(const Work& w, const Scoring& c, const uint8_t* q, int count, int64_t out) {
   const Attention& a = w.a;
   const Layout& l = w.l;
   multiply(query_rows(w, q, count), count, l.columns, w.scores());
@@ -301,12 +352,9 @@ void attend_rows(const Work& w, const Exponent& e, const uint8_t* q, int count, 
   for (int r = 0; r < count; ++r) {
     int32_t* scores = w.scores() + r * l.columns;
     const int32_t most = settle(w, q + r * a.q_stride, scores);
-    totals[r] = fill_weights(w, e, most, scores, w.weights() + r * l.columns);
+    totals[r] = weigh(w, c, most, scores, w.weights() + r * l.columns);
   }
-  const auto* weights = reinterpret_cast<const std::byte*>(w.weights());
-  const int64_t stride = l.columns * static_cast<int64_t>(sizeof(Weight));
-  const int64_t panel = l.value_steps * 4 * kLanes;
-  multiply({weights, stride, w.packed + l.values, panel, l.value_steps}, count, l.wide, w.mixed());
+  mix(w, count);
   for (int r = 0; r < count; ++r) {
     deliver(w, w.mixed() + r * l.wide, totals[r], out + r * a.heads * a.size);
   }
@@ -315,13 +363,13 @@ void attend_rows(const Work& w, const Exponent& e, const uint8_t* q, int count, 
 void attend(const Attention& a, int64_t unit, Range queries, std::byte* scratch) {
   const Layout l = layout_of(a.keys, a.size);
   const Work w{a, l, a.packed + unit * l.bytes, scratch};
-  const Exponent e = exponent_of(a);
+  const Scoring c{exponent_of(a), probability_of(a)};
   const int64_t image = unit / a.heads, column = unit % a.heads * a.size;
   const int64_t out = image * a.queries * a.heads * a.size + column;
   for (int64_t t = queries.begin; t < queries.end; t += kRows) {
     const int count = static_cast<int>(queries.end - t < kRows ? queries.end - t : kRows);
     const uint8_t* q = a.q + image * a.q_batch + t * a.q_stride + column;
-    attend_rows(w, e, q, count, out + t * a.heads * a.size);
+    attend_rows(w, c, q, count, out + t * a.heads * a.size);
   }
 }
 

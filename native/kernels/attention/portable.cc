@@ -32,17 +32,39 @@ int32_t fill_scores(const Attention& a, const Head& h, const uint8_t* q, int32_t
   return most;
 }
 
-int32_t fill_weights(const Attention& a, int32_t most, int32_t* scores) {
+// The exponential of a distance in steps of the grid, of which `end` are as many as infinitely
+// many.
+int32_t raise(const Attention& a, int32_t grid) {
+  switch (a.softmax) {
+    case Softmax::exp2:
+      return exp2_weight(grid < kExpSteps ? grid : kExpSteps);
+    case Softmax::shift:
+      return shift_exp(grid < kShiftReach * a.unit ? grid : kShiftReach * a.unit, a.unit);
+    default:
+      return quadratic_exp(grid < kQuadraticEnd ? grid : kQuadraticEnd);
+  }
+}
+
+int32_t raise_row(const Attention& a, int32_t most, int32_t* scores) {
   int32_t total = 0;
   const int32_t half = 1 << (a.exp_shift - 1);
   for (int64_t s = 0; s < a.keys; ++s) {
     const int64_t distance = static_cast<int64_t>(most) - scores[s];
     const int32_t near = distance < a.limit ? static_cast<int32_t>(distance) : a.limit;
-    const int32_t exponent = (near * a.multiplier + half) >> a.exp_shift;
-    scores[s] = exp2_weight(exponent < kExpSteps ? exponent : kExpSteps);
+    scores[s] = raise(a, (near * a.multiplier + half) >> a.exp_shift);
     total += scores[s];
   }
   return total;
+}
+
+// Turns the exponentials into weights and returns the factor of P·V.
+int64_t divide_row(const Attention& a, int32_t total, int32_t* raised) {
+  if (a.softmax == Softmax::exp2) return a.gain / (total < 255 ? 255 : total);
+  for (int64_t s = 0; s < a.keys; ++s) {
+    raised[s] = a.softmax == Softmax::log2 ? log2_weight(raised[s], total)
+                                           : (raised[s] * (INT32_MAX / total)) >> (31 - a.bits);
+  }
+  return a.gain;
 }
 
 void mix(const Attention& a, const Head& h, const int32_t* weights, int64_t inverse, int64_t out) {
@@ -66,8 +88,7 @@ void attention(const Attention& a, int64_t unit, Range queries, std::byte* scrat
   const Head h = head_of(a, unit);
   for (int64_t t = queries.begin; t < queries.end; ++t) {
     const int32_t most = fill_scores(a, h, h.q + t * a.q_stride, scores);
-    const int32_t total = fill_weights(a, most, scores);
-    const int64_t inverse = a.gain / (total < 255 ? 255 : total);
+    const int64_t inverse = divide_row(a, raise_row(a, most, scores), scores);
     mix(a, h, scores, inverse, h.out + t * a.heads * a.size);
   }
 }

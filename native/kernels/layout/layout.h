@@ -78,4 +78,7 @@ struct Reduce {
 void sum(const Reduce&, Range outer);
 void argmax(const Reduce&, Range outer);
 
+// The largest of `count` bytes.
+uint8_t largest(const uint8_t* x, int64_t count);
+
 }  // namespace intformer

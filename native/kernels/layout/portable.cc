@@ -176,4 +176,10 @@ void argmax(const Reduce& r, Range outer) {
   }
 }
 
+uint8_t largest(const uint8_t* x, int64_t count) {
+  uint8_t most = 0;
+  for (int64_t i = 0; i < count; ++i) most = x[i] > most ? x[i] : most;
+  return most;
+}
+
 }  // namespace intformer

@@ -5,6 +5,9 @@
 
 namespace intformer {
 
+// RMSNorm, LayerNorm, or LayerNorm around a rounded mean with a root by Newton's iteration.
+enum class NormKind : int64_t { rms, layer, newton };
+
 struct Norm {
   const int16_t* x;
   int64_t channels;
@@ -15,7 +18,8 @@ struct Norm {
   int64_t eps;
   int shift;
   int bits, reciprocal;  // arith.norm_constants
-  bool centre;           // LayerNorm, or RMSNorm
+  NormKind kind;
+  int start;  // of Newton's iteration: the exponent of a fixed start, or 0
 };
 
 using NormFn = void (*)(const Norm&, Range rows);

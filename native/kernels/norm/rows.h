@@ -20,17 +20,16 @@ RowState moments(const Norm& n, const int16_t* x) {
 }
 
 void norm_row(const Norm& n, const RowState& row, const int16_t* x, int64_t out) {
-  const V mean = Isa::set(n.centre ? static_cast<int32_t>(row.total) : 0);
-  const V channels = Isa::set(static_cast<int32_t>(n.channels));
+  const Centre centre = centre_of(n, row);
+  const V mean = Isa::set(centre.mean), scale = Isa::set(centre.scale);
   // The reciprocal is below 2^31 (arith.normalize), so an int32 multiplication takes it.
   const Factor inverse = factor_of(static_cast<int32_t>(row.inverse));
-  const int drop = n.reciprocal - kNormBits;
-  const Wide half = wide_of(int64_t{1} << (drop - 1));
-  const Isa::Shift dropped = Isa::shift(drop), shift = Isa::shift(n.shift);
-  const V low = Isa::set(-kNormLimit), high = Isa::set(kNormLimit);
+  const Wide half = wide_of(centre.half);
+  const Isa::Shift dropped = Isa::shift(centre.drop), shift = Isa::shift(n.shift);
+  const V low = Isa::set(-centre.limit), high = Isa::set(centre.limit);
   for (int64_t c = 0; c < n.channels; c += kLanes) {
     const V values = load_lanes(DType::i16, x, c, n.channels - c);
-    const V centred = Isa::sub(Isa::mul(values, channels), mean);
+    const V centred = Isa::sub(Isa::mul(values, scale), mean);
     const V ratio = merged(plus(product(centred, inverse), half), dropped);
     const V bounded = Isa::min(Isa::max(ratio, low), high);
     const Wide scaled = plus(product(bounded, factor_at(n.gain + c)), wide_at(n.offset + c));

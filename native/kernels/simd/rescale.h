@@ -57,6 +57,13 @@ inline V load_part(DType type, const void* data, int64_t i, int64_t count) {
   return Isa::load(lanes);
 }
 
+// Lanes below `count` keep their value, the others become 0.
+inline V first_lanes(V x, int64_t count) {
+  alignas(64) int32_t keep[kLanes];
+  for (int i = 0; i < kLanes; ++i) keep[i] = i < count ? -1 : 0;
+  return Isa::both(x, Isa::load(keep));
+}
+
 inline void store_part(DType type, void* data, int64_t i, V x, int64_t count) {
   alignas(64) int32_t lanes[kLanes];
   Isa::store(lanes, x);

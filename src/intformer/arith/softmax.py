@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from intformer.arith.primitives import Primitives, Scalar, Value
 from intformer.arith.scaling import saturate
 
@@ -44,10 +46,17 @@ def softmax_weights(
     exponent = (min(max - score, limit)·multiplier + 2^(shift-1)) >> shift in 1/256 octaves;
     ``limit`` is the distance at which weights vanish and keeps the product inside int32.
     """
+    exponent = distances(xp, scores, limit, multiplier, shift)
+    return exp2_weight(xp, xp.minimum(exponent, EXP_STEPS))
+
+
+def distances(
+    xp: Primitives, scores: Value, limit: Scalar, multiplier: Scalar, shift: Scalar
+) -> Value:
+    """(min(max - score, limit)·multiplier + 2^(shift-1)) >> shift over the last axis, int32."""
     distance = xp.minimum(xp.max(scores, -1) - scores, limit)
     half = xp.pow2(shift - 1)
-    exponent = xp.floor_shift(distance * multiplier + half, shift)
-    return exp2_weight(xp, xp.minimum(exponent, EXP_STEPS))
+    return xp.floor_shift(distance * multiplier + half, shift)
 
 
 def attention(
@@ -77,19 +86,78 @@ def attention(
     keys with 0, whose weight is then exactly 0: padding never changes a result. A row that keeps no
     key at all averages the values of all.
     """
-    queries = split_heads(xp, q, heads, (0, 2, 1, 3))
-    keys = split_heads(xp, k, heads, (0, 2, 3, 1))
-    values = split_heads(xp, v, heads, (0, 2, 1, 3))
-    scores = xp.matmul(queries, keys, q_zero, k_zero)
-    if mask is not None:
-        keep = xp.cast(xp.reshape(mask, (0, 1, 1, -1)), "int32") >= 1
-        scores = xp.where(keep, scores, scores - scores - 2**30)
+    scores, values = scored(xp, q, k, v, mask, heads=heads, q_zero=q_zero, k_zero=k_zero)
     weights = softmax_weights(xp, scores, limit=limit, multiplier=multiplier, shift=exp_shift)
     total = xp.cast(xp.maximum(xp.sum(xp.cast(weights, "int32"), -1), 255), "int64")
     mixed = xp.cast(xp.matmul(weights, values, 0, v_zero), "int64")
     inverse = xp.floor_divide(total - total + gain, total)
     result = saturate(xp, xp.floor_shift(mixed * inverse + offset, shift), dtype)
-    return xp.reshape(xp.transpose(result, (0, 2, 1, 3)), (0, 0, -1))
+    return join_heads(xp, result)
+
+
+def scored(
+    xp: Primitives,
+    q: Value,
+    k: Value,
+    v: Value,
+    mask: Value | None,
+    *,
+    heads: int,
+    q_zero: Scalar,
+    k_zero: Scalar,
+) -> tuple[Value, Value]:
+    """q·kᵀ per head, int32 [N,H,T,S], and v per head; keys that the mask drops score -2^30."""
+    queries = split_heads(xp, q, heads, (0, 2, 1, 3))
+    keys = split_heads(xp, k, heads, (0, 2, 3, 1))
+    values = split_heads(xp, v, heads, (0, 2, 1, 3))
+    scores = xp.matmul(queries, keys, q_zero, k_zero)
+    if mask is None:
+        return scores, values
+    keep = xp.cast(xp.reshape(mask, (0, 1, 1, -1)), "int32") >= 1
+    return xp.where(keep, scores, scores - scores - 2**30), values
+
+
+def normalized_attention(
+    xp: Primitives,
+    q: Value,
+    k: Value,
+    v: Value,
+    mask: Value | None,
+    weights: Callable[[Value], Value],
+    *,
+    bits: int,
+    heads: int,
+    q_zero: Scalar,
+    k_zero: Scalar,
+    v_zero: Scalar,
+    gain: Scalar,
+    offset: Scalar,
+    shift: Scalar,
+    dtype: str,
+) -> Value:
+    """Attention as ``attention``, with probabilities that ``weights`` makes of the scores.
+
+    They are int32 in 0..2^bits; above 8 bits their two bytes are multiplied with v one after the
+    other: ``clip((P·V·gain + offset) >> shift)``. There is no division after P·V.
+    """
+    scores, values = scored(xp, q, k, v, mask, heads=heads, q_zero=q_zero, k_zero=k_zero)
+    mixed = mix(xp, weights(scores), values, v_zero, bits)
+    return join_heads(xp, saturate(xp, xp.floor_shift(mixed * gain + offset, shift), dtype))
+
+
+def mix(xp: Primitives, weights: Value, values: Value, v_zero: Scalar, bits: int) -> Value:
+    """weights @ (values - v_zero) as int64, for int32 weights of one or of two bytes."""
+    if bits <= 8:
+        return xp.cast(xp.matmul(xp.cast(weights, "uint8"), values, 0, v_zero), "int64")
+    high = xp.floor_shift(weights, 8)
+    low = weights - high * 256
+    upper = xp.cast(xp.matmul(xp.cast(high, "uint8"), values, 0, v_zero), "int64")
+    return upper * 256 + xp.cast(xp.matmul(xp.cast(low, "uint8"), values, 0, v_zero), "int64")
+
+
+def join_heads(xp: Primitives, x: Value) -> Value:
+    """[N,H,T,D] -> [N,T,H·D]."""
+    return xp.reshape(xp.transpose(x, (0, 2, 1, 3)), (0, 0, -1))
 
 
 def split_heads(xp: Primitives, x: Value, heads: int, perm: tuple[int, ...]) -> Value:

@@ -11,7 +11,8 @@ from intformer.artifact.messages import encoded_function
 from intformer.artifact.names import parse_function_name
 from intformer.artifact.onnx_primitives import Emitter, OnnxPrimitives, Value
 from intformer.ir.graph import Node
-from intformer.ir.operators import OPERATORS, Operand, Operator, evaluate
+from intformer.ir.operators import OPERATORS, evaluate
+from intformer.ir.specification import Operand, Operator
 
 RESULT = "result"
 

@@ -13,7 +13,8 @@ from intformer.arith import SATURATION
 from intformer.artifact import schema
 from intformer.errors import ArtifactError
 from intformer.ir.graph import Attribute
-from intformer.ir.operators import OPERATORS, Operator
+from intformer.ir.operators import OPERATORS
+from intformer.ir.specification import Operator
 
 _NUMBER = re.compile(r"(0|m?[1-9][0-9]*)")
 _EMPTY = "none"

@@ -130,7 +130,7 @@ class Emitter:
         left, right = self.operand(x, y), self.operand(y, x)
         if left.dtype is None or left.dtype != right.dtype:
             raise TypeError(f"{op} of {left.dtype} and {right.dtype}")
-        scalar = left.scalar and right.scalar
+        scalar = all(not isinstance(z, Value) or z.scalar for z in (x, y))
         return self.node(op, [left, right], dtype or left.dtype, scalar=scalar)
 
     def operand(self, x: Any, other: Any) -> Value:

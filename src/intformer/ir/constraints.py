@@ -90,22 +90,69 @@ def table(attrs: Attributes, operands: Sequence[Shape]) -> None:
 
 def norm(attrs: Attributes, operands: Sequence[Shape]) -> None:
     """Channels that are those of x, and an eps that the root has room for."""
+    channels = _norm(attrs, operands)
+    bits, _ = arith.norm_constants(channels)
+    _room_for_eps(attrs, 4**bits - channels**2 * 2**30)
+
+
+def newton_norm(attrs: Attributes, operands: Sequence[Shape]) -> None:
+    """As ``norm``; a fixed start that leaves the root room to converge from."""
+    channels = _norm(attrs, operands)
+    _room_for_eps(attrs, 4 ** arith.newton_bits(channels) - channels * 2**32)
+    start = attrs["start"]
+    _require(start in (0, 16), f"start = {start}: Newton starts at 2^16, or (0) at the bit length")
+
+
+def _norm(attrs: Attributes, operands: Sequence[Shape]) -> int:
     x, gain, offset = operands
-    channels = attrs["channels"]
+    channels: int = attrs["channels"]
     _require(
         len(x) > 0 and channels == x[-1], f"channels = {channels}, but x has shape {shapes.text(x)}"
     )
     _require(channels <= MAX_CHANNELS, f"channels = {channels}, at most {MAX_CHANNELS}")
     _per_channel(channels, gain=gain, offset=offset)
-    bits, _ = arith.norm_constants(channels)
-    room = 4**bits - channels**2 * 2**30
+    return channels
+
+
+def _room_for_eps(attrs: Attributes, room: int) -> None:
+    eps, channels = attrs["eps"], attrs["channels"]
+    _require(eps < room, f"eps = {eps} must be below {room} at {channels} channels")
+
+
+def shift_gelu(attrs: Attributes, operands: Sequence[Shape]) -> None:
+    """Rows, and two exponentials that fit 31 bits together."""
+    _require(len(operands[0]) > 0, "x must have a channel axis")
+    _require(attrs["dtype"] != "int32", "a function of a byte has a result of 8 or 16 bits")
+    octaves, unit = attrs["octaves"], attrs["unit"]
     _require(
-        attrs["eps"] < room, f"eps = {attrs['eps']} must be below {room} at {channels} channels"
+        1 <= octaves <= 30 and unit << (octaves + 1) < 2**31,
+        f"octaves = {octaves} and unit = {unit}: 2·unit·2^octaves must be below 2^31",
     )
 
 
 def attention(attrs: Attributes, operands: Sequence[Shape]) -> None:
     """q [N,T,E], k and v [N,S,E], mask [N,S]; heads divide E; masked keys get weight 0."""
+    _attention(attrs, operands, arith.EXP_STEPS)
+
+
+def quadratic_attention(attrs: Attributes, operands: Sequence[Shape]) -> None:
+    """As ``attention``; probabilities have at most 15 bits."""
+    _fraction_bits(attrs)
+    _attention(attrs, operands, arith.QUADRATIC_END)
+
+
+def shift_attention(attrs: Attributes, operands: Sequence[Shape]) -> None:
+    """As ``attention``; probabilities have at most 15 bits."""
+    _fraction_bits(attrs)
+    _attention(attrs, operands, arith.SHIFT_REACH * attrs["unit"])
+
+
+def _fraction_bits(attrs: Attributes) -> None:
+    bits = attrs.get("bits", 1)
+    _require(1 <= bits <= 15, f"bits = {bits} of a probability must be in 1..15")
+
+
+def _attention(attrs: Attributes, operands: Sequence[Shape], end: int) -> None:
     q, k, v, *mask = operands
     heads, width = attrs["heads"], q[2]
     _require(k == v, f"k {shapes.text(k)} and v {shapes.text(v)} must have one shape")
@@ -123,18 +170,18 @@ def attention(attrs: Attributes, operands: Sequence[Shape]) -> None:
         _require(
             mask[0] == k[:2], f"mask {shapes.text(mask[0])} must be {shapes.text(k[:2])}, as keys"
         )
-        _masked_weight_is_zero(attrs, size)
+        _masked_weight_is_zero(attrs, size, end)
 
 
-def _masked_weight_is_zero(attrs: Attributes, size: int) -> None:
+def _masked_weight_is_zero(attrs: Attributes, size: int, end: int) -> None:
     """A masked score is -2^30, so its distance to any real score is at least 2^30 - 255²·size."""
     distance = min(2**30 - 255**2 * size, attrs["limit"])
     shift = attrs["exp_shift"]
     exponent = (distance * attrs["multiplier"] + 2 ** (shift - 1)) >> shift
     _require(
-        exponent >= arith.EXP_STEPS,
+        exponent >= end,
         f"a masked key would keep a weight: its exponent is {exponent}, must reach "
-        f"{arith.EXP_STEPS}; limit or multiplier is too small",
+        f"{end}; limit or multiplier is too small",
     )
 
 
@@ -172,7 +219,7 @@ def causal_attention(attrs: Attributes, operands: Sequence[Shape]) -> None:
     q, k, v, *position = operands
     size = _heads(attrs, q, k, v, attrs["kv_heads"])
     _one_per_row(q, position)
-    _masked_weight_is_zero(attrs, size)
+    _masked_weight_is_zero(attrs, size, arith.EXP_STEPS)
 
 
 def polynomial_attention(attrs: Attributes, operands: Sequence[Shape]) -> None:

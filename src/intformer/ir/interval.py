@@ -56,7 +56,8 @@ class Interval:
         low, high: bounds, inclusive.
         value: the tensor itself where it is a constant.
         origin: what relation produced it: ``("max", x)``, ``("at least", x, bound)``,
-            ``("shifted", x, s)`` for x >> s or ``("floored", x, s)`` for (x >> s)·2^s.
+            ``("at most", x, bound)``, ``("shifted", x, s)`` for x >> s or ``("floored", x, s)``
+            for (x >> s)·2^s.
     """
 
     def __init__(
@@ -131,10 +132,10 @@ class Interval:
         return self._compared(other, ("at least", self, other))
 
     def __le__(self, other: Interval | int) -> Interval:
-        return self._compared(other, ())
+        return self._compared(other, ("at most", self, other))
 
     def __lt__(self, other: Interval | int) -> Interval:
-        return self._compared(other, ())
+        return self._compared(other, ("at most", self, other))
 
     def coerce(self, other: Interval | int) -> Interval:
         """``other`` as an interval of this dtype; raises where two dtypes would mix."""
@@ -232,11 +233,13 @@ class IntervalPrimitives:
         return Interval("int32", shape, function(x.low, right.low), function(x.high, right.high))
 
     def where(self, condition: Interval, x: Interval, y: Interval) -> Interval:
-        low, right = x.low, x.coerce(y)
+        low, high, right = x.low, x.high, x.coerce(y)
         if condition.origin[:1] == ("at least",) and condition.origin[1] is x:
             low = greater(low, condition.origin[2])
+        if condition.origin[:1] == ("at most",) and condition.origin[1] is x:
+            high = lesser(high, x.coerce(condition.origin[2]).high)
         shape = shapes.broadcast(condition.shape, shapes.broadcast(x.shape, right.shape))
-        lowest, highest = lesser(low, right.low), greater(x.high, right.high)
+        lowest, highest = lesser(low, right.low), greater(high, right.high)
         return Interval(x.dtype, shape, lowest, highest)
 
     def sum(self, x: Interval, axis: int) -> Interval:

@@ -7,99 +7,33 @@ artifact; ``dynamic`` attributes are single integers within stated bounds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 from intformer import arith
 from intformer.errors import VerifyError
 from intformer.ir import constraints
-from intformer.ir.graph import Attribute, Node, Shape
-
-INT64 = (-(2**62), 2**62)
-SHIFT = (1, 62)
-ZERO = (0, 255)
-
-
-@dataclass(frozen=True)
-class Operand:
-    """An input of an operator: its possible dtypes, its rank (None: any), whether it may be absent.
-
-    ``constant`` operands must be graph constants: ranges are proved from their actual values.
-    """
-
-    name: str
-    dtypes: tuple[str, ...]
-    rank: int | None = None
-    constant: bool = False
-    optional: bool = False
-    variadic: bool = False
-
-
-Constraint = Callable[[dict[str, Any], Sequence[Shape]], None]
-
-
-def _unconstrained(attrs: dict[str, Any], operands: Sequence[Shape]) -> None:
-    pass
-
-
-@dataclass(frozen=True)
-class Operator:
-    """Specification of one integer operator.
-
-    ``constraint`` raises VerifyError unless attributes and operand shapes fit each other.
-    """
-
-    name: str
-    function: Callable[..., Any]
-    operands: tuple[Operand, ...]
-    static: Mapping[str, type] = field(default_factory=dict)
-    dynamic: dict[str, tuple[int, int]] = field(default_factory=dict)
-    constraint: Constraint = _unconstrained
-
-    @property
-    def attributes(self) -> set[str]:
-        return set(self.static) | set(self.dynamic)
-
-
-ACTIVATION = ("uint8", "int8", "int16", "int32")
-NUMBERS = ("uint8", "int8", "int16", "int32", "int64")
-MULTIPLIER = Operand("multiplier", ("int32",), rank=1, constant=True)
-OFFSET = Operand("offset", ("int64",), rank=1, constant=True)
-
-_DTYPE = {"dtype": str}
-_NORM_OPERANDS = (
-    Operand("x", ("int16", "int8")),
-    Operand("gain", ("int32",), rank=1, constant=True),
+from intformer.ir.graph import Attribute, Node
+from intformer.ir.published import PUBLISHED
+from intformer.ir.specification import (
+    ACTIVATION,
+    DTYPE,
+    INT64,
+    MULTIPLIER,
+    NORM_DYNAMIC,
+    NORM_OPERANDS,
+    NUMBERS,
     OFFSET,
+    POLYNOMIAL,
+    POLYNOMIAL_DYNAMIC,
+    POSITION,
+    QKV,
+    SHIFT,
+    SOFTMAX_DYNAMIC,
+    ZERO,
+    Operand,
+    Operator,
 )
-_QKV = tuple(Operand(name, ("uint8",), rank=3) for name in "qkv")
-POSITION = Operand("position", ("int64",), rank=1, optional=True)
-_POLYNOMIAL = (
-    Operand("bias", ("int32",), rank=1, constant=True),
-    Operand("floor", ("int32",), rank=1, constant=True),
-)
-_MIX_DYNAMIC = {
-    "q_zero": ZERO,
-    "k_zero": ZERO,
-    "v_zero": ZERO,
-    "gain": (1, 2**40),
-    "offset": INT64,
-    "shift": SHIFT,
-}
-_SOFTMAX_DYNAMIC = {
-    **_MIX_DYNAMIC,
-    "limit": (1, 2**30),
-    "multiplier": (1, 2**30),
-    "exp_shift": (1, 30),
-}
-_POLYNOMIAL_DYNAMIC = {
-    **_MIX_DYNAMIC,
-    "limit": (1, 2**30),
-    "multiplier": (1, 2**30),
-    "poly_shift": (1, 30),
-}
-_NORM_DYNAMIC = {"eps": (1, 2**60), "shift": SHIFT}
 
 
 def _concat(xp: arith.Primitives, *xs: Any, axis: int) -> Any:
@@ -145,7 +79,7 @@ _ALL = (
         "requantize",
         arith.requantize,
         (Operand("x", ACTIVATION), MULTIPLIER, OFFSET),
-        static=_DTYPE,
+        static=DTYPE,
         dynamic={"shift": SHIFT},
         constraint=constraints.requantize,
     ),
@@ -159,7 +93,7 @@ _ALL = (
             Operand("b_multiplier", ("int32",), rank=1, constant=True),
             OFFSET,
         ),
-        static=_DTYPE,
+        static=DTYPE,
         dynamic={"shift": SHIFT},
         constraint=constraints.add,
     ),
@@ -175,24 +109,24 @@ _ALL = (
     Operator(
         "layer_norm",
         arith.layer_norm,
-        _NORM_OPERANDS,
-        static={"channels": int, **_DTYPE},
-        dynamic=_NORM_DYNAMIC,
+        NORM_OPERANDS,
+        static={"channels": int, **DTYPE},
+        dynamic=NORM_DYNAMIC,
         constraint=constraints.norm,
     ),
     Operator(
         "rms_norm",
         arith.rms_norm,
-        _NORM_OPERANDS,
-        static={"channels": int, **_DTYPE},
-        dynamic=_NORM_DYNAMIC,
+        NORM_OPERANDS,
+        static={"channels": int, **DTYPE},
+        dynamic=NORM_DYNAMIC,
         constraint=constraints.norm,
     ),
     Operator(
         "l1_norm",
         arith.l1_norm,
-        _NORM_OPERANDS,
-        static={"channels": int, **_DTYPE},
+        NORM_OPERANDS,
+        static={"channels": int, **DTYPE},
         dynamic={"eps": (1, 2**30), "shift": SHIFT},
         constraint=constraints.norm,
     ),
@@ -205,7 +139,7 @@ _ALL = (
             Operand("v", ("uint8",), rank=3),
             Operand("mask", ("uint8",), rank=2, optional=True),
         ),
-        static={"heads": int, **_DTYPE},
+        static={"heads": int, **DTYPE},
         dynamic={
             "q_zero": ZERO,
             "k_zero": ZERO,
@@ -222,25 +156,25 @@ _ALL = (
     Operator(
         "causal_attention",
         arith.causal_attention,
-        (*_QKV, POSITION),
-        static={"heads": int, "kv_heads": int, **_DTYPE},
-        dynamic=_SOFTMAX_DYNAMIC,
+        (*QKV, POSITION),
+        static={"heads": int, "kv_heads": int, **DTYPE},
+        dynamic=SOFTMAX_DYNAMIC,
         constraint=constraints.causal_attention,
     ),
     Operator(
         "polynomial_attention",
         arith.polynomial_attention,
-        (*_QKV, *_POLYNOMIAL, Operand("mask", ("uint8",), rank=2, optional=True)),
-        static={"heads": int, "power": int, **_DTYPE},
-        dynamic=_POLYNOMIAL_DYNAMIC,
+        (*QKV, *POLYNOMIAL, Operand("mask", ("uint8",), rank=2, optional=True)),
+        static={"heads": int, "power": int, **DTYPE},
+        dynamic=POLYNOMIAL_DYNAMIC,
         constraint=constraints.polynomial_attention,
     ),
     Operator(
         "causal_polynomial_attention",
         arith.causal_polynomial_attention,
-        (*_QKV, *_POLYNOMIAL, POSITION),
-        static={"heads": int, "power": int, **_DTYPE},
-        dynamic=_POLYNOMIAL_DYNAMIC,
+        (*QKV, *POLYNOMIAL, POSITION),
+        static={"heads": int, "power": int, **DTYPE},
+        dynamic=POLYNOMIAL_DYNAMIC,
         constraint=constraints.causal_polynomial_attention,
     ),
     Operator(
@@ -252,7 +186,7 @@ _ALL = (
             MULTIPLIER,
             OFFSET,
         ),
-        static=_DTYPE,
+        static=DTYPE,
         dynamic={"a_zero": ZERO, "b_zero": ZERO, "shift": SHIFT},
         constraint=constraints.multiply,
     ),
@@ -297,7 +231,7 @@ _ALL = (
             Operand("weight", ("int8",), rank=2, constant=True),
             MULTIPLIER,
         ),
-        static=_DTYPE,
+        static=DTYPE,
         dynamic={"shift": SHIFT},
         constraint=constraints.tied_embedding,
     ),
@@ -309,7 +243,7 @@ _ALL = (
             Operand("rows", ("int8",), rank=2, constant=True),
             MULTIPLIER,
         ),
-        static=_DTYPE,
+        static=DTYPE,
         dynamic={"shift": SHIFT},
         constraint=constraints.embedding,
     ),
@@ -367,7 +301,7 @@ _ALL = (
     ),
 )
 
-OPERATORS: dict[str, Operator] = {operator.name: operator for operator in _ALL}
+OPERATORS: dict[str, Operator] = {operator.name: operator for operator in (*_ALL, *PUBLISHED)}
 """Every operator of the integer stage by name."""
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from intformer.errors import VerifyError
 from intformer.ir.graph import INTEGER_RANGES, Graph, Node, TensorType
 from intformer.ir.interval import Interval, IntervalPrimitives, elements
-from intformer.ir.operators import Operand, evaluate, specification
+from intformer.ir.operators import evaluate, specification
+from intformer.ir.specification import Operand
 
 MAX_ELEMENTS = 2**31
 """Most elements of one value at the limits of its symbols; more is an attack or a mistake."""

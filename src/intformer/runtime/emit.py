@@ -21,7 +21,13 @@ from intformer.runtime.operands import (
     materialised,
     strides_of,
 )
-from intformer.runtime.packing import channels, clipped_levels, full_table, wide_channels
+from intformer.runtime.packing import (
+    channels,
+    clipped_levels,
+    full_table,
+    row_tables,
+    wide_channels,
+)
 from intformer.runtime.plan import DTYPE_CODES, ITEM_SIZE, Builder
 
 QUERY_BLOCK = 48
@@ -106,11 +112,22 @@ def _table(builder: Builder, node: Node) -> None:
     )
 
 
+def _shift_gelu(builder: Builder, node: Node) -> None:
+    """The largest byte of a row chooses one of 256 tables."""
+    shape = builder.shape(node.output)
+    attrs = tuple(sorted(node.attrs.items()))
+    tables = builder.constant(("row tables", attrs), lambda: row_tables(node))
+    numbers = [math.prod(shape[:-1]), shape[-1], _dtype_code(builder, node.output)]
+    x, out = builder.locate(node.inputs[0]), builder.define(node.output)
+    builder.step("row_table", [x, tables, out], numbers)
+
+
 def _norm(builder: Builder, node: Node) -> None:
     shape = builder.shape(node.inputs[0])
     bits, reciprocal = norm_constants(_integer(node, "channels"))
     numbers = [math.prod(shape[:-1]), shape[-1], _integer(node, "eps"), _integer(node, "shift")]
-    numbers += [bits, reciprocal, int(node.op == "layer_norm"), _dtype_code(builder, node.output)]
+    numbers += [bits, reciprocal, _NORM_KINDS[node.op], cast(int, node.attrs.get("start", 0))]
+    numbers.append(_dtype_code(builder, node.output))
     gain = _channel_constant(builder, node.inputs[1], shape[-1])
     offset = _lane_constant(builder, node.inputs[2], shape[-1])
     x = as_int16(builder, node.inputs[0])
@@ -127,6 +144,8 @@ def _attention(builder: Builder, node: Node) -> None:
     constants = ("q_zero", "k_zero", "v_zero", "limit", "multiplier", "exp_shift", "gain", "offset")
     numbers += [_integer(node, key) for key in (*constants, "shift")]
     numbers.append(_dtype_code(builder, node.output))
+    unit, bits = (cast(int, node.attrs.get(key, 16)) for key in ("unit", "bits"))
+    numbers += [_SOFTMAX_KINDS[node.op], unit, bits]
     packed = _native.attention_packed_bytes(keys, width // heads) * batch * heads
     places: list[Location | None] = [builder.locate(name) for name in node.inputs[:3]]
     places.append(builder.locate(node.inputs[3]) if len(node.inputs) == 4 else None)
@@ -227,13 +246,24 @@ def _repeat_batch(builder: Builder, node: Node) -> None:
     copy_step(builder, x, builder.define(node.output), item, target, strides, strides_of(target))
 
 
+_NORM_KINDS = {"rms_norm": 0, "layer_norm": 1, "newton_norm": 2}
+
+_SOFTMAX_KINDS = {
+    "attention": 0,
+    "shift_attention": 1,
+    "quadratic_attention": 2,
+    "log2_attention": 3,
+}
+
 _EMITTERS: dict[str, Callable[[Builder, Node], None]] = {
     "requantize": _rescale,
     "add": _rescale,
     "table": _table,
     "layer_norm": _norm,
     "rms_norm": _norm,
-    "attention": _attention,
+    "newton_norm": _norm,
+    "shift_gelu": _shift_gelu,
+    **dict.fromkeys(_SOFTMAX_KINDS, _attention),
     "embedding": _embedding,
     "positions": _positions,
     "sum": _reduce,

@@ -9,7 +9,9 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from intformer.arith import SATURATION
-from intformer.ir.graph import Array
+from intformer.ir.graph import Array, Node
+from intformer.ir.operators import evaluate
+from intformer.reference.primitives import NumpyPrimitives
 
 T = TypeVar("T")
 
@@ -81,6 +83,13 @@ def full_table(entries: Array) -> Array:
     full = np.zeros(256, entries.dtype)
     full[: len(entries)] = entries[:256]
     return full
+
+
+def row_tables(node: Node) -> Array:
+    """256 tables of a function of a byte and of the largest byte of its row, by that byte."""
+    levels = np.arange(256, dtype=np.uint8)
+    rows = np.minimum(levels[None, :], levels[:, None])
+    return np.asarray(evaluate(NumpyPrimitives(), node, [rows]))
 
 
 def clipped_levels(dtype: str) -> Array:
