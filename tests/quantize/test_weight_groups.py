@@ -13,12 +13,14 @@ from small_models import encoder, graph_of, pictures, snr
 
 from intformer.ir.graph import Graph
 from intformer.ir.lanes import LANE_GROUPS, SAFE_SUM, safe_group
-from intformer.quantize.algorithms.gptq import round_weights
+from intformer.quantize import decide
+from intformer.quantize.algorithms.gptq import round_weights, weight_snr
 from intformer.quantize.algorithms.lanes import lane_columns, nearest_in_lanes, round_lane
-from intformer.quantize.api import quantize
+from intformer.quantize.api import calibrated, quantize
 from intformer.quantize.observers import Covariance
 from intformer.quantize.params import IntegerWeight
 from intformer.quantize.qat import convert, prepare
+from intformer.quantize.recipe import load_recipe
 
 TOP = 127
 
@@ -173,3 +175,30 @@ def test_training_keeps_the_groups() -> None:
     outputs, wanted = twin(**inputs), after.run(inputs)
     for name, affine in after.scales.items():
         assert (np.rint(outputs[name].detach().numpy() / affine["scale"]) == wanted[name]).all()
+
+
+@pytest.mark.parametrize(("needed", "expected"), [(0.0, {8}), (200.0, {0})])
+def test_automatic_groups_depend_on_what_they_cost(
+    monkeypatch: pytest.MonkeyPatch, needed: float, expected: set[int]
+) -> None:
+    monkeypatch.setattr(decide, "GROUPS_FROM_DB", needed)
+    recipe = load_recipe({"overrides": {r"inner\.3$": {"activation_bits": 16}}})
+    assert recipe.weight_groups == "auto"
+    found = calibrated(encoder(), [pictures(16, 1)], recipe)
+    names = {node.output: node.name for node in found.graph}
+    chosen = {names[output]: weight.lanes for output, weight in found.decisions.weights.items()}
+    wide = [name for name in chosen if name.endswith("inner.3")]
+    assert [chosen.pop(name) for name in wide] == [0]
+    assert set(chosen.values()) == expected
+
+
+def test_groups_that_cost_too_much_are_given_up() -> None:
+    """Each sign has one lane of large weights in every row: the scale would have to be coarse."""
+    weight, x = layer(24, 64, 0.0, 0)
+    spiky = 0.02 * weight
+    spiky[:, lane_columns(64, 8)[0]] = 1.0
+    plain, grouped = (rounded(spiky, x, lanes=size) for size in (0, 8))
+    statistics = Covariance()
+    statistics.update(x)
+    lost = weight_snr(spiky, plain, statistics) - weight_snr(spiky, grouped, statistics)
+    assert lost > 12

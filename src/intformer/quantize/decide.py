@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from intformer.ir.graph import Graph, Node
-from intformer.quantize.algorithms.gptq import round_weights
+from intformer.ir.lanes import LANE_GROUPS
+from intformer.quantize.algorithms.gptq import round_weights, weight_snr
 from intformer.quantize.algorithms.grouped import round_groups
 from intformer.quantize.equalize import Equalizer
 from intformer.quantize.float_run import FloatRunner
@@ -28,6 +30,9 @@ Progress = Callable[[str, int, int], None]
 """Called with (stage, steps done, steps in all)."""
 
 LARGEST_BIAS = 2.0**28
+
+GROUPS_FROM_DB = 36.0
+"""With ``weight_groups = "auto"``: signal-to-noise ratio that the weights of a layer must keep."""
 
 MOST_ROWS = 256
 """Rows of a layer's input per calibration sample that enter its second moments."""
@@ -139,17 +144,35 @@ class Calibration:
         affine = decisions.activations.get(root) or decisions.streams.get(root)
         input_scale = affine.scale if affine else 1.0
         statistics = self.covariances.get(_statistics_key(node))
-        bits = self.recipe.for_layer(node.name, "weight_bits")
         options: dict[str, Any] = {
             "compensate": self.recipe.rounding == "gptq",
             "correct_bias": self.recipe.bias_correction,
             "smallest_scale": float(bias.abs().max()) / (LARGEST_BIAS * input_scale),
         }
+        bits = self.recipe.for_layer(node.name, "weight_bits")
         if bits == 4:
             group = self.recipe.for_layer(node.name, "scale_group")
             return round_groups(weight, bias, statistics, group=group, **options)
-        lanes = self.recipe.for_layer(node.name, "weight_groups")
-        return round_weights(weight, bias, statistics, bits=bits, lanes=lanes, **options)
+        rounded = functools.partial(round_weights, weight, bias, statistics, bits=bits, **options)
+        *groups, last = self._groups_to_try(node, decisions)
+        tried = (rounded(lanes=size) for size in groups)
+        good = (found for found in tried if weight_snr(weight, found, statistics) >= GROUPS_FROM_DB)
+        return next(good, None) or rounded(lanes=last)
+
+    def _groups_to_try(self, node: Node, decisions: Decisions) -> list[int]:
+        """Sizes of weight groups; all but the last must keep enough signal.
+
+        A layer with 16-bit input is computed in another way, and weights of fewer bits are small
+        enough as they are.
+        """
+        wanted = self.recipe.for_layer(node.name, "weight_groups")
+        root = self.roots[node.inputs[0]]
+        if root not in decisions.activations and root in decisions.streams:
+            return [0]
+        if wanted != "auto":
+            return [wanted]
+        full = self.recipe.for_layer(node.name, "weight_bits") == 8
+        return [*sorted(LANE_GROUPS, reverse=True), 0] if full else [0]
 
 
 def _statistics_key(node: Node) -> str:

@@ -55,6 +55,7 @@ class IntegerWeight:
         multiplier: int8 [O, G], not 0, of weights of 4 bits: every ``group`` rows of ``values`` are
             its multiples by levels in -8..7. None for other weights.
         group: rows that share a multiplier, an even number; 0 without one.
+        lanes: number of products that were made to fit int16 (``ir.lanes``), 0 if none.
     """
 
     values: NDArray[np.int8]
@@ -62,6 +63,7 @@ class IntegerWeight:
     bias: FloatArray
     multiplier: NDArray[np.int8] | None = None
     group: int = 0
+    lanes: int = 0
 
     @property
     def factors(self) -> NDArray[np.int8]:

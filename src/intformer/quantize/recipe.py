@@ -31,7 +31,7 @@ class Override:
 
     activation_bits: Literal[4, 6, 8, 16] | None = None
     weight_bits: Literal[4, 6, 8] | None = None
-    weight_groups: Literal[0, 2, 4, 8] | None = None
+    weight_groups: Literal[0, 2, 4, 8, "auto"] | None = None
     scale_group: Literal[0, 32, 64, 128] | None = None
     observer: Literal["mse", "minmax", "percentile"] | None = None
 
@@ -47,8 +47,9 @@ class Recipe:
             in half a byte and have an integer multiplier per group of inputs besides.
         scale_group: inputs in such a group; 0: all of them.
         weight_groups: 2, 4 or 8: weights for which sums of that many products fit 16 bits, which
-            makes linear layers faster on x86 without VNNI; 0: any weights. Weights of 4 bits have
-            that property in any case.
+            makes linear layers faster on x86 without VNNI; 0: any weights; ``"auto"``: for each
+            layer the most that costs next to nothing. Weights of 4 bits have that property in any
+            case.
         residual_bits: 16, or 8 to see what that costs.
         observer: range estimation of 8-bit activations.
         percentile: share of values inside the range, for ``observer = "percentile"``.
@@ -66,7 +67,7 @@ class Recipe:
     name: str = "intformer"
     activation_bits: Literal[4, 6, 8] = 8
     weight_bits: Literal[4, 6, 8] = 8
-    weight_groups: Literal[0, 2, 4, 8] = 0
+    weight_groups: Literal[0, 2, 4, 8, "auto"] = "auto"
     scale_group: Literal[0, 32, 64, 128] = 32
     residual_bits: Literal[8, 16] = 16
     observer: Literal["mse", "minmax", "percentile"] = "mse"
@@ -101,6 +102,7 @@ RECIPES = {
     "intformer": Recipe(),
     "naive": Recipe(
         name="naive",
+        weight_groups=0,
         residual_bits=8,
         observer="minmax",
         rounding="nearest",

@@ -57,7 +57,20 @@ def round_weights(
     if correct_bias and statistics is not None:
         bias = bias + (weight - integers * scale[:, None]) @ statistics.mean
     values = np.ascontiguousarray(integers.T.to(torch.int8).numpy())
-    return IntegerWeight(values, scale.numpy(), bias.numpy())
+    return IntegerWeight(values, scale.numpy(), bias.numpy(), lanes=lanes)
+
+
+def weight_snr(weight: Tensor, found: IntegerWeight, statistics: Covariance | None) -> float:
+    """What rounding the weights costs: energy of a layer's output over that of the error, in dB.
+
+    Both are without their means; without ``statistics``, as if inputs were independent and alike.
+    """
+    error = torch.from_numpy(found.values * found.scale).T - weight
+    signal, noise = (
+        x.square().sum() if statistics is None else ((x @ statistics.centred) * x).sum()
+        for x in (weight, error)
+    )
+    return float(10 * torch.log10(signal.clamp(min=1e-300) / noise.clamp(min=1e-300)))
 
 
 def check_finite(weight: Tensor, bias: Tensor) -> None:

@@ -98,14 +98,15 @@ class WeightScale(nn.Module):
     """A scale per output channel, and the rounding of a layer's weights to it.
 
     Args:
-        weight: as calibrated: its scale per step of the integers, and its multipliers, if any.
+        weight: as calibrated: its scale per step of the integers, its multipliers, if any, and the
+            size of the groups that it keeps to (``weight_groups`` of a recipe).
         bits: integers are in ±(2^(bits-1) - 1), or multiples of -8..7 where there are multipliers.
         factor: [C] model input per pixel step where the layer reads raw pixels, else None.
-        lanes: see ``weight_groups`` of a recipe.
         learn: whether ``log_gain`` is a parameter.
     """
 
     base: Tensor
+    lanes: Tensor
     factor: Tensor | None
     multiplier: Tensor | None
     log_gain: Tensor
@@ -116,14 +117,13 @@ class WeightScale(nn.Module):
         bits: int,
         factor: NDArray[np.float64] | None,
         *,
-        lanes: int,
         learn: bool,
     ) -> None:
         super().__init__()
         self.top: int = 2 ** (bits - 1) - 1
-        self.lanes, self.learns = lanes, learn
-        self.group = weight.group
+        self.learns, self.group = learn, weight.group
         self.register_buffer("base", torch.from_numpy(weight.scale.astype(np.float64)))
+        self.register_buffer("lanes", torch.tensor(weight.lanes))
         multiplier = None if weight.multiplier is None else torch.from_numpy(weight.multiplier)
         self.register_buffer("multiplier", multiplier)
         shaped = None if factor is None else torch.from_numpy(factor)[:, None, None]
@@ -143,7 +143,7 @@ class WeightScale(nn.Module):
         rows = (real / self._column(weight)).movedim(1, -1)  # the order of ``patches``
         flat = rows.flatten(1)
         if self.multiplier is None:
-            codes = nearest(flat, self.top, self.lanes)
+            codes = nearest(flat, self.top, int(self.lanes))
         else:
             factors = self._factors(flat.shape[1])
             codes = torch.floor(flat / factors + 0.5).clamp(LOW, HIGH) * factors

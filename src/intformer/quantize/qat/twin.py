@@ -170,7 +170,6 @@ class Twin(nn.Module):
                 self._decisions.weights[node.output],
                 self.recipe.for_layer(node.name, "weight_bits"),
                 self._factor(node),
-                lanes=self.recipe.for_layer(node.name, "weight_groups"),
                 learn=self.learn_scales,
             )
             holder.add_module(_key(node.output, "weight"), grid)
