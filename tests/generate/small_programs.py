@@ -10,38 +10,38 @@ from programs import Builder, attention_attributes
 WIDTH, HEADS, WORDS, LENGTH = 16, 2, 23, 24
 
 
-def translation(seed: int = 0, *, polynomial: bool = False) -> Graph:
-    """source, source_mask, target -> logits int16 [N, T, 23]; two layers on each side."""
+def translation(seed: int = 0, *, polynomial: bool = False, words: int = WORDS) -> Graph:
+    """source, source_mask, target -> logits int16 [N, T, words]; two layers on each side."""
     build = Builder(seed, limits={"N": 64, "S": LENGTH, "T": LENGTH})
-    source = build.input("source", "int64", ("N", "S"), (0, WORDS - 1))
+    source = build.input("source", "int64", ("N", "S"), (0, words - 1))
     mask = build.input("source_mask", "uint8", ("N", "S"), (0, 1))
-    target = build.input("target", "int64", ("N", "T"), (0, WORDS - 1))
-    memory = _embed(build, source, "source")
+    target = build.input("target", "int64", ("N", "T"), (0, words - 1))
+    memory = _embed(build, source, "source", words)
     for i in range(2):
         memory = _attend(build, memory, memory, mask, name=f"encoder.{i}")
     memory = build.norm(memory, "encoder.norm")
-    x = _embed(build, target, "target")
+    x = _embed(build, target, "target", words)
     for i in range(2):
         x = _attend(build, x, x, name=f"decoder.{i}.self", polynomial=polynomial)
         x = _attend(build, x, memory, mask, name=f"decoder.{i}.cross", crossing=True)
-    return _finish(build, x)
+    return _finish(build, x, words)
 
 
-def language(seed: int = 0) -> Graph:
-    """ids -> logits int16 [N, T, 23]; rotary positions and tied embeddings."""
+def language(seed: int = 0, *, words: int = WORDS) -> Graph:
+    """ids -> logits int16 [N, T, words]; rotary positions and tied embeddings."""
     build = Builder(seed, limits={"N": 64, "T": LENGTH})
-    ids = build.input("ids", "int64", ("N", "T"), (0, WORDS - 1))
-    weight = build.random("head.weight", "int8", (WIDTH, WORDS), -128, 127)
-    factor = build.random("embed.multiplier", "int32", (WORDS,), 2**20, 2**23)
+    ids = build.input("ids", "int64", ("N", "T"), (0, words - 1))
+    weight = build.random("head.weight", "int8", (WIDTH, words), -128, 127)
+    factor = build.random("embed.multiplier", "int32", (words,), 2**20, 2**23)
     x = build.node("tied_embedding", ids, weight, factor, name="embed", shift=16, dtype="int16")
     for i in range(2):
         x = _attend(build, x, x, name=f"layer.{i}", rotary=True)
-    return _finish(build, x, weight)
+    return _finish(build, x, words, weight)
 
 
-def _embed(build: Builder, ids: str, name: str) -> str:
-    rows = build.random(f"{name}.words", "int8", (WORDS, WIDTH), -128, 127)
-    factor = build.random(f"{name}.multiplier", "int32", (WORDS,), 2**20, 2**23)
+def _embed(build: Builder, ids: str, name: str, words: int) -> str:
+    rows = build.random(f"{name}.words", "int8", (words, WIDTH), -128, 127)
+    factor = build.random(f"{name}.multiplier", "int32", (words,), 2**20, 2**23)
     x = build.node("embedding", ids, rows, factor, name=name, shift=16, dtype="int16")
     table = build.random(f"{name}.places", "int16", (LENGTH, WIDTH), -4000, 4000)
     return build.add(x, build.node("positions", ids, table, name=name), (1.0, 1.3), f"{name}.embed")
@@ -97,12 +97,12 @@ def _turn(build: Builder, x: str, name: str) -> str:
     return build.requantize(turned, 2**-19, "uint8", f"{name}.turned", zero=128)
 
 
-def _finish(build: Builder, x: str, *weight: str) -> Graph:
+def _finish(build: Builder, x: str, words: int, *weight: str) -> Graph:
     hidden = build.norm(x, "norm")
     if weight:
-        bias = build.constant("head.bias", np.zeros(WORDS), "int32")
+        bias = build.constant("head.bias", np.zeros(words), "int32")
         acc = build.node("linear", hidden, *weight, bias, name="head")
     else:
-        acc = build.linear(hidden, WORDS, "head")
+        acc = build.linear(hidden, words, "head")
     build.output("logits", build.requantize(acc, 1 / 20, "int16", "logits"))
     return build.graph

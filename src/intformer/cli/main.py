@@ -12,9 +12,11 @@ from intformer.cli import (
     doctor,
     evaluate,
     export,
+    generate,
     inspect,
     quantize,
     run,
+    translate,
     verify,
 )
 from intformer.cli.group import Commands
@@ -43,6 +45,8 @@ app.command()(run.run)
 app.command("eval")(evaluate.evaluate)
 app.command()(compare.compare)
 app.command()(export.export)
+app.command()(translate.translate)
+app.command()(generate.generate)
 app.command()(demo.demo)
 app.command()(bench.bench)
 app.command()(doctor.doctor)

@@ -140,8 +140,8 @@ class CachedDecoder:
             self._caches[name][:, :held] = old
 
 
-def logit_scale(graph: Graph) -> LogitScale:
-    """What the program says its logits are worth.
+def logit_scale(graph: Graph, temperature: Fraction = Fraction(1)) -> LogitScale:
+    """What the program says its logits are worth, at a temperature.
 
     Raises:
         InputError: it does not say, or not in a way that can be used.
@@ -150,7 +150,7 @@ def logit_scale(graph: Graph) -> LogitScale:
     found = stored.get("logits", {}).get("scale") if isinstance(stored, dict) else None
     if not isinstance(found, Fraction | int):
         raise InputError("this program does not say what its logits are worth; quantize it again")
-    return LogitScale.of(Fraction(found))
+    return LogitScale.of(Fraction(found), temperature)
 
 
 def padded(
