@@ -16,6 +16,7 @@ from intformer.cli import (
     inspect,
     quantize,
     run,
+    train,
     translate,
     verify,
 )
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 
 app.command()(quantize.quantize)
+app.command()(train.train)
 app.command()(verify.verify)
 app.command()(inspect.inspect)
 app.command()(run.run)

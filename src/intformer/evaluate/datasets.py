@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -44,6 +44,9 @@ class ImageData(Protocol):
 
     def read(self, rows: Sequence[int] | None = None) -> Iterator[Sample]:
         """The samples with these ascending row numbers, or all."""
+
+    def random_access(self) -> Callable[[int], Sample]:
+        """A function from row number to sample, for any order of rows."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from intformer.errors import InputError
@@ -42,6 +42,10 @@ class ImageFolder:
         for row in range(len(self)) if rows is None else rows:
             path, label = self._files[row]
             yield Sample(read_image(path), label, str(path))
+
+    def random_access(self) -> Callable[[int], Sample]:
+        """Reads one file per call."""
+        return lambda row: next(self.read([row]))
 
 
 def _images(folder: Path) -> list[Path]:

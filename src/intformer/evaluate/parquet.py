@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,22 @@ class ParquetImages:
             if wanted is None or any(row in wanted for row in range(start, stop)):
                 yield from self._read_group(group, start, wanted)
             start = stop
+
+    def random_access(self) -> Callable[[int], Sample]:
+        """Holds the encoded images in memory and decodes one per call."""
+        columns = ["image", "label"] if self.labelled else ["image"]
+        try:
+            chunks = self._file.read(columns=columns).to_batches(CHUNK)
+        except (pa.ArrowException, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{self.name}: damaged ({reason})") from None
+        starts = list(accumulate((len(chunk) for chunk in chunks), initial=0))
+
+        def sample(row: int) -> Sample:
+            index = bisect_right(starts, row) - 1
+            return self._sample(chunks[index], row - starts[index], row)
+
+        return sample
 
     def _read_group(self, group: int, row: int, wanted: set[int] | None) -> Iterator[Sample]:
         columns = ["image", "label"] if self.labelled else ["image"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -57,6 +57,11 @@ class PackagePhotos:
             name = f"{self._files[index].name} #{row // len(pictures)}"
             picture = pictures[index]
             yield Sample(self._crop(picture, row) if row >= len(pictures) else picture, None, name)
+
+    def random_access(self) -> Callable[[int], Sample]:
+        """All pictures are few enough to be held."""
+        samples = list(self.read())
+        return samples.__getitem__
 
     def _crop(self, picture: Image.Image, row: int) -> Image.Image:
         random = np.random.default_rng((self._seed, row))

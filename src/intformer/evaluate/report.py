@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from intformer import __version__
+from intformer.evaluate.curves import Curve
 from intformer.evaluate.summary import Range, Summary, exact_bits
 from intformer.ir.graph import Graph
 from intformer.ir.verify import Proof
@@ -109,6 +110,7 @@ class Report:
         gallery: classified pictures.
         layers: signal-to-noise ratios, worst first.
         ranges: see ``value_ranges``.
+        curves: of a training.
         summary: the program's parts.
         facts: further names and values (machine, times, versions).
     """
@@ -121,6 +123,7 @@ class Report:
     gallery: Sequence[Picture] = ()
     layers: Sequence[Layer] = ()
     ranges: Sequence[ValueRange] = ()
+    curves: Sequence[Curve] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def sizes(self) -> list[dict[str, Any]]:

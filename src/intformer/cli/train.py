@@ -1,0 +1,326 @@
+"""``intformer train``."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from intformer.cli import console
+from intformer.cli.loading import calibration, describe, load_source
+from intformer.cli.options import Json, Weights
+from intformer.errors import InputError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from intformer.program import Program
+    from intformer.train.options import Options
+    from intformer.train.trainer import Trainer
+
+TWIN, OPTIONS, REPORT = "twin.safetensors", "options.json", "report.html"
+
+INTERRUPTED = 130
+
+
+def train(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SOURCE", help="The trained float model: zoo:NAME or timm:NAME."),
+    ],
+    data: Annotated[
+        str,
+        typer.Option(metavar="DATA", help="Labelled images: a folder per class, or Parquet."),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="OUT", help="The program (.onnx); with --float .safetensors."
+        ),
+    ],
+    val: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="Images to report top-1 on; they choose nothing."),
+    ] = None,
+    recipe: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="As for quantize; says the bit widths.")
+    ] = "intformer",
+    float_only: Annotated[
+        bool, typer.Option("--float", help="Train the float model itself, no quantization.")
+    ] = False,
+    weights: Weights = None,
+    epochs: Annotated[float, typer.Option(help="Passes over the data; 0.25 is a quarter.")] = 1.0,
+    batch_size: Annotated[int, typer.Option(help="Images per step and process.")] = 128,
+    lr: Annotated[float, typer.Option(help="Peak learning rate (AdamW, cosine).")] = 1e-4,
+    weight_decay: Annotated[float, typer.Option(help="Of matrices alone.")] = 0.0,
+    warmup: Annotated[float, typer.Option(help="Share of the steps with a rising rate.")] = 0.05,
+    smoothing: Annotated[float, typer.Option(help="Label smoothing.")] = 0.1,
+    mixup: Annotated[float, typer.Option(help="Mixup alpha (timm); 0.8 is usual.")] = 0.0,
+    cutmix: Annotated[float, typer.Option(help="CutMix alpha (timm); 1 is usual.")] = 0.0,
+    rand_augment: Annotated[
+        str, typer.Option(metavar="TEXT", help="RandAugment (timm): rand-m9-mstd0.5-inc1.")
+    ] = "",
+    crop: Annotated[
+        str, typer.Option(help="auto, pad (small images), resized (photographs) or none.")
+    ] = "auto",
+    flip: Annotated[bool, typer.Option(help="Mirror half of the images.")] = True,
+    distill: Annotated[
+        float, typer.Option(help="Weight of the float model's answers against the labels.")
+    ] = 0.9,
+    temperature: Annotated[float, typer.Option(help="Of the distillation.")] = 1.0,
+    ema: Annotated[
+        float, typer.Option(help="Decay of the average of weights that is kept, e.g. 0.99.")
+    ] = 0.0,
+    clip: Annotated[float, typer.Option(help="Largest norm of the gradient; 0: any.")] = 1.0,
+    learn_scales: Annotated[
+        bool, typer.Option("--learn-scales", help="Learn the scales (LSQ); for 4 and 6 bits.")
+    ] = False,
+    scale_rate: Annotated[float, typer.Option(help="Rate of scales, times --lr.")] = 10.0,
+    freeze_after: Annotated[
+        float, typer.Option(help="Share of the steps after which ranges stay.")
+    ] = 0.5,
+    seed: Annotated[int, typer.Option(help="Of order and augmentation.")] = 0,
+    samples: Annotated[int, typer.Option(min=1, help="Images for the first calibration.")] = 256,
+    work: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="State, log and report; OUT without suffix + .train."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with what --work holds.")] = False,
+    save_every: Annotated[
+        int, typer.Option(help="Steps between saved states; 0: at the end.")
+    ] = 200,
+    stop_after: Annotated[
+        int | None, typer.Option(help="Stop (and save) after this step; resume later.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Threads that decode images.")] = 1,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard events beside log.csv.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Fine-tune a model as the integer program that it is going to be (QAT).
+
+    Every forward pass computes the integers of the program. Start with one epoch; the float model
+    teaches (--distill). For 4 and 6 bits add --learn-scales.
+
+    The same command with --resume goes on after Ctrl-C, at the very step, with the same result as
+    an unbroken run. Several processes: torchrun --nproc-per-node 2 -m intformer.cli.main train ...
+
+    \b
+    Examples:
+      intformer train zoo:vit_cifar10 --data cifar10/train.parquet --val cifar10/test.parquet \\
+          -o vit.onnx --epochs 0.5
+      intformer train zoo:vit_cifar10 --data cifar10/train.parquet --recipe w4a8.toml \\
+          --learn-scales -o vit4.onnx
+      intformer train timm:deit_small_patch16_224 --weights deit.safetensors \\
+          --data imagenet/train --val imagenet/val -o deit.onnx --epochs 5 --lr 1e-5 \\
+          --mixup 0.8 --cutmix 1 --rand-augment rand-m9-mstd0.5-inc1 --ema 0.999
+    """
+    from intformer.train.options import Options
+
+    options = Options(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=lr,
+        weight_decay=weight_decay,
+        warmup=warmup,
+        smoothing=smoothing,
+        mixup=mixup,
+        cutmix=cutmix,
+        rand_augment=rand_augment,
+        crop=_crop(crop),
+        flip=flip,
+        distill=0.0 if float_only else distill,
+        temperature=temperature,
+        ema=ema,
+        clip=clip,
+        learn_scales=learn_scales,
+        scale_rate=scale_rate,
+        freeze_after=freeze_after,
+        seed=seed,
+    )
+    job = Job(
+        source=source,
+        data=data,
+        val=val,
+        recipe=recipe,
+        float_only=float_only,
+        weights=weights,
+        samples=samples,
+        out=out,
+        work=work or out.with_suffix(".train"),
+        options=options,
+        resume=resume,
+        workers=workers,
+    )
+    job.run(save_every, stop_after, tensorboard=tensorboard, as_json=as_json)
+
+
+def _crop(text: str) -> Any:
+    from typing import get_args
+
+    from intformer.train.options import Crop
+
+    if text not in get_args(Crop):
+        raise InputError(f"--crop {text}: use one of {', '.join(get_args(Crop))}")
+    return text
+
+
+@dataclass
+class Job:
+    """One run of the command."""
+
+    source: str
+    data: str
+    val: str | None
+    recipe: str
+    float_only: bool
+    weights: Path | None
+    samples: int
+    out: Path
+    work: Path
+    options: Options
+    resume: bool
+    workers: int
+
+    def run(
+        self, save_every: int, stop_after: int | None, *, tensorboard: bool, as_json: bool
+    ) -> None:
+        """Train and write the result; ends with status 130 where the training is not complete."""
+        start = time.perf_counter()
+        accelerator = _accelerator()
+        self._open_folder(main=accelerator.is_main_process)
+        self.loaded = load_source(self.source, self.weights, None)
+        with console.stages() as progress:
+            trainer = self._trainer(accelerator, progress, save_every, tensorboard)
+            complete = trainer.run(resume=self.resume, stop_after=stop_after)
+        if not complete:
+            if accelerator.is_main_process:
+                console.notice(f"stopped; the same command with --resume goes on ({self.work})")
+            raise typer.Exit(INTERRUPTED)
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            self._finish(trainer, time.perf_counter() - start, as_json=as_json)
+
+    def _open_folder(self, *, main: bool) -> None:
+        from intformer.train.options import Options
+
+        if self.resume:
+            self.options = Options.load(self.work / OPTIONS)
+        elif main:
+            self.work.mkdir(parents=True, exist_ok=True)
+            self.options.save(self.work / OPTIONS)
+
+    def _trainer(
+        self, accelerator: Accelerator, progress: Any, save_every: int, tensorboard: bool
+    ) -> Trainer:
+        from intformer.evaluate.datasets import open_images
+        from intformer.evaluate.framing import Framing
+        from intformer.train.augment import Augmentation, Mixing
+        from intformer.train.data import Place, TrainingImages
+        from intformer.train.student import Teacher, class_count
+        from intformer.train.trainer import Trainer
+
+        classes = class_count(self.loaded.graph)
+        augmentation = Augmentation(Framing.of_source(self.loaded.preprocess), self.options)
+        images = TrainingImages(
+            open_images(self.data),
+            augmentation,
+            Mixing(self.options, classes),
+            self.options,
+            Place(accelerator.process_index, accelerator.num_processes),
+            self.workers,
+        )
+        student = self._student(progress, main=accelerator.is_main_process)
+        teacher = Teacher(self.loaded, accelerator.device) if self.options.distill else None
+        return Trainer(
+            accelerator,
+            student,
+            teacher,
+            images,
+            self.options,
+            self.work,
+            score=self._score if self.val else None,
+            save_every=save_every,
+            tensorboard=tensorboard,
+            progress=progress if accelerator.is_main_process else None,
+        )
+
+    def _student(self, progress: Any, *, main: bool) -> Any:
+        from intformer.quantize.qat import load_twin, prepare, save_twin
+        from intformer.train.student import FloatStudent
+
+        if self.float_only:
+            return FloatStudent(self.loaded)
+        if self.resume:
+            return load_twin(self.work / TWIN)
+        twin = prepare(
+            self.loaded,
+            calibration(self.loaded, self.data, self.samples),
+            self.recipe,
+            learn_scales=self.options.learn_scales,
+            progress=progress,
+        )
+        if main:
+            save_twin(twin, self.work / TWIN)
+        return twin
+
+    def _score(self, student: Any) -> float:
+        """Top-1 in percent of the integer program (or float module) on ``--val``."""
+        from intformer.evaluate.accuracy import accuracy
+        from intformer.evaluate.datasets import open_images
+        from intformer.train.evaluate import float_accuracy
+
+        assert self.val is not None
+        images = open_images(self.val)
+        if self.float_only:
+            return float_accuracy(student, images, self.loaded)
+        return accuracy(self._program(student), images).top1 or 0.0
+
+    def _program(self, student: Any) -> Program:
+        from intformer.quantize.qat import convert
+
+        program = convert(student)
+        describe(program, self.loaded, self.source, None)
+        return program
+
+    def _finish(self, trainer: Trainer, seconds: float, *, as_json: bool) -> None:
+        from intformer.quantize.qat import save_twin
+        from intformer.train.log import read_log
+        from intformer.train.report import write_training_report
+
+        student = trainer.result
+        log = read_log(self.work / "log.csv")
+        with console.writing(self.out) as temporary:
+            if self.float_only:
+                student.save(temporary)
+            else:
+                save_twin(student, self.work / "trained.safetensors")
+                program = self._program(student)
+                program.save(temporary)
+                write_training_report(self, program, log, self.work / REPORT)
+        top1 = log[-1]["top1"] if log else None
+        result = {
+            "result": str(self.out),
+            "work": str(self.work),
+            "steps": trainer.images.steps,
+            "top1": top1,
+            "loss": log[-1]["loss"] if log else None,
+            "seconds": round(seconds, 1),
+        }
+        if as_json:
+            console.print_json(result)
+            return
+        shown = {k: v for k, v in result.items() if v is not None}
+        console.output().print(console.facts("Trained", shown))
+
+
+def _accelerator() -> Accelerator:
+    """One process, or one of several that torchrun started."""
+    import torch
+    from accelerate import Accelerator
+
+    return Accelerator(cpu=not torch.cuda.is_available())

@@ -1,0 +1,1 @@
+"""Training of classifiers: quantization-aware (the twin of a program) or in float."""
