@@ -21,7 +21,8 @@ from statistics import mean
 from typing import Any
 
 from intformer.evaluate.accuracy import accuracy
-from intformer.evaluate.datasets import find_data, open_images
+from intformer.evaluate.data_files import find_data
+from intformer.evaluate.datasets import open_images
 from intformer.quantize.api import quantize
 from intformer.quantize.recipe import RECIPES, load_recipe
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from intformer.cli.loading import calibration, load_source
-from intformer.evaluate.datasets import find_data
+from intformer.evaluate.data_files import find_data
 from intformer.quantize.qat import prepare
 from intformer.train.student import FloatStudent
 
