@@ -59,7 +59,8 @@ void gemm_run(const Step& step, const Pointers& pointers, Range units, std::byte
 }
 
 int64_t gemm_scratch(const Step& step) {
-  return kernels().gemm_scratch_bytes(step.numbers.at(0), step.numbers.at(4));
+  const auto form = static_cast<Form>(step.numbers.at(5));
+  return kernels().gemm_scratch_bytes(form, step.numbers.at(0), step.numbers.at(4));
 }
 
 // --- attention: numbers [block, batch, heads, queries, keys, size, strides..., constants...]

@@ -18,6 +18,7 @@ KERNEL_TESTS = (
     "attention_kernels",
     "norm_kernels",
     "low_bits",
+    "packed_kernels",
     "kernel_conformance",
 )
 LEVELS = describe().get("levels", [])

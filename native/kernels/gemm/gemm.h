@@ -44,6 +44,7 @@ enum class Form : int64_t {
   dotprod,  // (a-128)·w, four signed 8-bit products straight into int32
   i8mm,     // two rows by two columns of eight 8-bit products straight into int32
   single,   // int16 operands, one product after the other
+  nibbles,  // weights of 4 bits, a multiplier for every 32 of a column
 };
 
 struct Gemm {
@@ -60,12 +61,12 @@ struct Gemm {
 using GemmFn = void (*)(const Gemm&, Range rows, Range columns, std::byte* scratch);
 
 // Bytes of scratch per thread for blocks of `rows` rows of `depth` values.
-using GemmScratchFn = int64_t (*)(int64_t rows, int64_t depth);
+using GemmScratchFn = int64_t (*)(Form form, int64_t rows, int64_t depth);
 
 #define INTFORMER_DECLARE_GEMM(level)                                    \
   namespace level {                                                      \
   void gemm(const Gemm&, Range rows, Range columns, std::byte* scratch); \
-  int64_t gemm_scratch_bytes(int64_t rows, int64_t depth);               \
+  int64_t gemm_scratch_bytes(Form form, int64_t rows, int64_t depth);    \
   }
 INTFORMER_DECLARE_GEMM(portable)
 INTFORMER_DECLARE_GEMM(avx2)

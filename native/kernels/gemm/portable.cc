@@ -4,7 +4,7 @@
 namespace intformer::portable {
 namespace {
 
-constexpr int64_t kColumns = 64;
+constexpr int64_t kColumns = 64, kDepth = 32;
 
 template <class A>
 void accumulate(const A* a, const int8_t* b, int64_t k, int64_t n, int64_t width, int32_t* sums) {
@@ -13,6 +13,19 @@ void accumulate(const A* a, const int8_t* b, int64_t k, int64_t n, int64_t width
     const int32_t value = a[i];
     const int8_t* row = b + i * n;
     for (int64_t j = 0; j < width; ++j) sums[j] = wrap_add32(sums[j], value * row[j]);
+  }
+}
+
+// Up to kColumns columns of weights of 4 bits (see x86_nibbles.h, with one lane) as int8 rows.
+void unpack(const std::byte* from, int64_t blocks, int64_t width, int8_t* to) {
+  const int64_t panel = round_up(blocks * (kDepth / 2 + 1), 4);
+  for (int64_t j = 0; j < width; ++j, from += panel) {
+    const auto* halves = reinterpret_cast<const uint8_t*>(from);
+    const auto* multipliers = reinterpret_cast<const int8_t*>(from + blocks * kDepth / 2);
+    for (int64_t i = 0; i < blocks * kDepth; ++i) {
+      const int pair = halves[i / 8 * 4 + i % 4], half = i % 8 < 4 ? pair & 15 : pair >> 4;
+      to[i * kColumns + j] = static_cast<int8_t>((half - 8) * multipliers[i / kDepth]);
+    }
   }
 }
 
@@ -47,20 +60,31 @@ void finish(const Epilogue& e, int64_t row, int64_t column, int32_t sum) {
 
 }  // namespace
 
-int64_t gemm_scratch_bytes(int64_t, int64_t) { return 0; }
+int64_t gemm_scratch_bytes(Form form, int64_t, int64_t depth) {
+  return form == Form::nibbles ? round_up(depth, kDepth) * kColumns : 0;
+}
 
-void gemm(const Gemm& g, Range rows, Range columns, std::byte*) {
+void gemm(const Gemm& g, Range rows, Range columns, std::byte* scratch) {
   int32_t sums[kColumns];
-  const auto* b = static_cast<const int8_t*>(g.b);
-  for (int64_t row = rows.begin; row < rows.end; ++row) {
-    for (int64_t c = columns.begin; c < columns.end; c += kColumns) {
-      const int64_t width = columns.end - c < kColumns ? columns.end - c : kColumns;
+  const bool packed = g.form == Form::nibbles;
+  const int64_t blocks = round_up(g.k, kDepth) / kDepth;
+  const int64_t panel = round_up(blocks * (kDepth / 2 + 1), 4);
+  for (int64_t c = columns.begin; c < columns.end; c += kColumns) {
+    const int64_t width = columns.end - c < kColumns ? columns.end - c : kColumns;
+    const auto* b = static_cast<const int8_t*>(g.b) + c;
+    if (packed) {
+      auto* unpacked = reinterpret_cast<int8_t*>(scratch);
+      unpack(static_cast<const std::byte*>(g.b) + c * panel, blocks, width, unpacked);
+      b = unpacked;
+    }
+    const int64_t apart = packed ? kColumns : g.n;
+    for (int64_t row = rows.begin; row < rows.end; ++row) {
       if (g.a_type == DType::u8) {
-        accumulate(static_cast<const uint8_t*>(g.a) + row * g.a_stride, b + c, g.k, g.n, width,
-                   sums);
+        const auto* a = static_cast<const uint8_t*>(g.a) + row * g.a_stride;
+        accumulate(a, b, g.k, apart, width, sums);
       } else {
-        accumulate(static_cast<const int16_t*>(g.a) + row * g.a_stride, b + c, g.k, g.n, width,
-                   sums);
+        const auto* a = static_cast<const int16_t*>(g.a) + row * g.a_stride;
+        accumulate(a, b, g.k, apart, width, sums);
       }
       for (int64_t j = 0; j < width; ++j) finish(g.epilogue, row, c + j, sums[j]);
     }

@@ -1,8 +1,10 @@
-#include "block.h"
+#include "x86_nibbles.h"
 
 namespace intformer::avx2 {
 
-int64_t gemm_scratch_bytes(int64_t rows, int64_t depth) { return scratch_bytes(rows, depth); }
+int64_t gemm_scratch_bytes(Form form, int64_t rows, int64_t depth) {
+  return form == Form::nibbles ? nibble_scratch_bytes(rows, depth) : scratch_bytes(rows, depth);
+}
 
 void gemm(const Gemm& g, Range rows, Range columns, std::byte* scratch) {
   switch (g.form) {
@@ -14,6 +16,8 @@ void gemm(const Gemm& g, Range rows, Range columns, std::byte* scratch) {
       return product_block<DotPairs<4>, 8, 1, 4>(g, rows, columns, scratch);
     case Form::sign:
       return product_block<DotSign, 4, 2, 4>(g, rows, columns, scratch);
+    case Form::nibbles:
+      return nibble_product(g, rows, columns, scratch);
     default:
       return product_block<DotWide, 4, 2, 2>(g, rows, columns, scratch);
   }

@@ -100,6 +100,16 @@ inline __attribute__((always_inline)) void tile_pairs(Isa::V (&sums)[Rows][Vecto
   }
 }
 
+// A single row reads B once and waits for memory: the panels of the next tile are asked for early.
+template <int Vectors, int Steps>
+inline __attribute__((always_inline)) void prefetch_next(const TileSource& s, const std::byte* b) {
+  INTFORMER_UNROLL for (int v = 0; v < Vectors; ++v) {
+    INTFORMER_UNROLL for (int i = 0; i < Steps; ++i) {
+      _mm_prefetch(b + 4 * i * Isa::kLanes + (v + Vectors) * s.b_panel, _MM_HINT_T0);
+    }
+  }
+}
+
 template <class Dot>
 concept InPairs = requires(Isa::V x) { Dot::pairs(x, x); };
 
@@ -112,6 +122,7 @@ void tile(const TileSource& s, int64_t apart, int32_t* out, int64_t out_stride) 
   const std::byte* a = s.a;
   const std::byte* b = s.b;
   for (int64_t step = 0; step < s.steps; step += Dot::kSteps) {
+    if constexpr (Rows == 1) prefetch_next<Vectors, Dot::kSteps>(s, b);
     if constexpr (InPairs<Dot>) {
       tile_pairs<Dot>(sums, s, a, b);
     } else {

@@ -9,7 +9,7 @@ import numpy as np
 
 from intformer.arith import STORAGE
 from intformer.ir.graph import Array, Node
-from intformer.runtime.forms import CENTRED, LAYOUTS, Form, choose_form
+from intformer.runtime.forms import CENTRED, LAYOUTS, Form, choose_form, fits_nibbles
 from intformer.runtime.fuse import Group
 from intformer.runtime.memory import Location
 from intformer.runtime.packing import (
@@ -17,6 +17,7 @@ from intformer.runtime.packing import (
     clipped_levels,
     folded_offset,
     full_table,
+    pack_nibbles,
     pack_weight,
     wide_channels,
 )
@@ -28,6 +29,9 @@ RAW, REQUANTIZE, RESIDUAL = 0, 1, 2
 BLOCK_ROWS, BLOCK_COLUMNS = 96, 384
 """The largest block of a product that one thread works on at a time: its part of A stays in the
 second-level cache, and its part of B is read for all rows of the block."""
+
+MOST_ROWS = 192
+"""Rows of a block where weights are unpacked for all of them."""
 
 ROW_STEP, COLUMN_STEP = 24, 192
 """Multiples of every tile."""
@@ -42,17 +46,19 @@ def emit_linear(builder: Builder, group: Group) -> None:
     *lead, depth = builder.shape(linear.inputs[0])
     rows, columns = math.prod(lead), builder.shape(linear.output)[-1]
     b, form = _packed(builder, linear)
-    numbers = [*block_sizes(rows, columns, builder.machine.threads), rows, columns, depth, form]
+    most = MOST_ROWS if form is Form.NIBBLES else BLOCK_ROWS
+    blocks = block_sizes(rows, columns, builder.machine.threads, most)
+    numbers = [*blocks, rows, columns, depth, form]
     numbers += [DTYPE_CODES[builder.dtype(linear.inputs[0])], depth]
     places: list[Location | None] = [builder.locate(linear.inputs[0]), b]
     finish, parameters = _epilogue(builder, group, columns)
     builder.step("gemm", [*places, builder.define(group.output), *parameters], [*numbers, *finish])
 
 
-def block_sizes(rows: int, columns: int, threads: int) -> tuple[int, int]:
+def block_sizes(rows: int, columns: int, threads: int, most: int = BLOCK_ROWS) -> tuple[int, int]:
     """Rows and columns of a block: as large as allowed, while all threads get enough of them."""
     for across in (BLOCK_COLUMNS, COLUMN_STEP):
-        for high in range(BLOCK_ROWS, 0, -ROW_STEP):
+        for high in range(most, 0, -ROW_STEP):
             down = _even(rows, high, ROW_STEP)
             units = -(-rows // down) * -(-columns // across)
             if threads == 1 or units >= UNITS_PER_THREAD * threads:
@@ -69,6 +75,10 @@ def _even(size: int, largest: int, step: int) -> int:
 def _packed(builder: Builder, linear: Node) -> tuple[Location, int]:
     """The packed weight and the native ``Form`` of the product."""
     name = linear.inputs[1]
+    if name in builder.packed and fits_nibbles(
+        builder.machine.level, linear.op, builder.graph.types[builder.packed[name].inputs[0]].shape
+    ):
+        return _nibbles(builder, builder.packed[name]), Form.NIBBLES
     form = builder.constants.note(
         ("form", name, linear.op),
         lambda: choose_form(builder.machine.level, linear.op, builder.stored(name)),
@@ -78,6 +88,14 @@ def _packed(builder: Builder, linear: Node) -> tuple[Location, int]:
         return builder.constant(key, lambda: builder.stored(name)), form
     lanes, layout = builder.machine.lanes, LAYOUTS[form]
     return builder.constant(key, lambda: pack_weight(builder.stored(name), lanes, layout)), form
+
+
+def _nibbles(builder: Builder, node: Node) -> Location:
+    """A weight that stays in 4 bits."""
+    packed, multiplier = (builder.graph.constants[name] for name in node.inputs)
+    rows, lanes = cast(int, node.attrs["rows"]), builder.machine.lanes
+    key = ("nibbles", node.output)
+    return builder.constant(key, lambda: pack_nibbles(packed, multiplier, rows, lanes))
 
 
 def _epilogue(

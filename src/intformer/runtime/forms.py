@@ -6,9 +6,9 @@ from enum import IntEnum
 
 import numpy as np
 
-from intformer.ir.graph import Array
+from intformer.ir.graph import Array, Shape
 from intformer.ir.lanes import safe_group
-from intformer.runtime.packing import Layout
+from intformer.runtime.packing import BLOCK_DEPTH, Layout
 
 
 class Form(IntEnum):
@@ -24,6 +24,7 @@ class Form(IntEnum):
     DOTPROD = 7
     I8MM = 8
     SINGLE = 9
+    NIBBLES = 10
 
 
 LAYOUTS = {
@@ -72,3 +73,17 @@ def _safe_form(level: str, weight: Array) -> Form:
     if group > 1:
         return {2: Form.PAIRS2, 4: Form.PAIRS4, 8: Form.PAIRS8}[group]
     return Form.SIGN if weight.min() > -128 else Form.WIDE
+
+
+NIBBLE_LEVELS = ("portable", "avx2", "avxvnni", "avx512vnni")
+"""Levels that multiply weights of 4 bits as they are stored; the others expand them to int8."""
+
+
+def fits_nibbles(level: str, op: str, packed: Shape) -> bool:
+    """Whether a weight stored as ``packed`` [O, G, H] can stay in 4 bits.
+
+    Kernels know one multiplier for 32 weights: groups are multiples of that, or there is one group.
+    """
+    _, groups, half = packed
+    aligned = groups == 1 or int(half) * 2 % BLOCK_DEPTH == 0
+    return level in NIBBLE_LEVELS and op == "linear" and aligned

@@ -117,3 +117,32 @@ def pack_weight(weight: Array, lanes: int, layout: Layout) -> Array:
     full[:rows, :columns] = weight
     blocks = full.reshape(-1, layout.group, shape[1] // lanes, lanes)
     return np.ascontiguousarray(blocks.transpose(2, 0, 3, 1)).reshape(-1)
+
+
+BLOCK_DEPTH = 32
+"""Weights of 4 bits along K that share a multiplier in a kernel."""
+
+
+def pack_nibbles(packed: Array, multiplier: Array, rows: int, lanes: int) -> Array:
+    """The operands of ``arith.unpack4`` as kernels read them: panels of ``lanes`` columns, flat.
+
+    A panel holds, per block of 32 rows, bytes [4][lanes][4] (the low halves are rows 8i..8i+3 of
+    the block, the high halves 8i+4..8i+7), then a multiplier [lanes] per block, then zeros up to
+    whole vectors.
+    """
+    columns, groups, half = packed.shape
+    blocks, panels = -(-rows // BLOCK_DEPTH), -(-columns // lanes)
+    levels = np.full((panels * lanes, blocks * BLOCK_DEPTH), 8, np.uint8)
+    halves = np.concatenate([packed & 15, packed >> 4], 2).reshape(columns, -1)
+    levels[:columns, :rows] = halves[:, :rows]
+    parts = levels.reshape(panels, lanes, blocks, 4, 2, 4)
+    pairs = (parts[..., 0, :] | parts[..., 1, :] << 4).transpose(0, 2, 3, 1, 4)
+    owners = np.arange(blocks) * BLOCK_DEPTH // (2 * half) if groups > 1 else np.zeros(blocks, int)
+    factors = np.zeros((panels * lanes, blocks), np.int8)
+    factors[:columns] = multiplier[:, owners]
+    factors = factors.reshape(panels, lanes, blocks).transpose(0, 2, 1)
+    size = blocks * lanes * (BLOCK_DEPTH // 2 + 1)
+    full = np.zeros((panels, -(-size // (4 * lanes)) * 4 * lanes), np.uint8)
+    full[:, : pairs[0].size] = pairs.reshape(panels, -1)
+    full[:, pairs[0].size : size] = factors.reshape(panels, -1).view(np.uint8)
+    return full.reshape(-1)
