@@ -108,6 +108,21 @@ def test_inspect_tables(folder):
     assert "graph integer" in shown
 
 
+def test_inspect_layers(folder):
+    found = intformer("inspect", folder / "int.onnx", "--json", "--layers").json["products"]
+    assert [(p["op"], p["depth"], p["columns"]) for p in found] == [
+        ("linear", 48, 16),
+        ("linear", 16, 32),
+        ("linear", 32, 4),
+    ]
+    for product in found:
+        assert product["forms"]["avx512vnni"] == "vnni"
+        group = product["group"]
+        assert product["forms"]["avx2"] == (f"pairs{group}" if group > 1 else "sign")
+    shown = intformer("inspect", folder / "int.onnx", "--layers").stdout
+    assert "Linear layers" in shown and found[0]["forms"]["avx2"] in shown
+
+
 def test_eval_against_float(folder):
     data = folder / "data.parquet"
     done = intformer("eval", folder / "int.onnx", "--data", data, "--against",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +14,9 @@ from intformer.cli.options import Json, ProgramFile
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
+    from intformer.evaluate.products import Product
     from intformer.evaluate.summary import Summary
     from intformer.ir.graph import Graph
 
@@ -24,6 +27,14 @@ def inspect(
     scales: Annotated[
         bool, typer.Option("--scales", help="List what real number each integer stands for.")
     ] = False,
+    layers: Annotated[
+        bool,
+        typer.Option(
+            "--layers",
+            help="List every linear layer: its weight group and how each instruction-set level "
+            "computes it.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show what a program consists of: operators, sizes, ranges, recipe and origin.
@@ -31,10 +42,12 @@ def inspect(
     \b
     Examples:
       intformer inspect vit.onnx
+      intformer inspect vit.onnx --layers
       intformer inspect vit.onnx --nodes | less
       intformer inspect vit.onnx --json
     """
     graph = load_program(file).graph
+    from intformer.evaluate.products import products
     from intformer.evaluate.summary import summarize
     from intformer.ir.text import dump
 
@@ -45,6 +58,8 @@ def inspect(
             extra["nodes"] = dump(graph).splitlines()
         if scales:
             extra["scales"] = _scales(graph)
+        if layers:
+            extra["products"] = [product.to_json() for product in products(graph)]
         console.print_json({**extra, **summary.to_json()})
         return
     out = console.output()
@@ -52,6 +67,8 @@ def inspect(
     if scales:
         rows = ((name, *entry) for name, entry in _scales(graph).items())
         out.print(console.table("Scales", ["value", "#scale", "#zero point"], rows))
+    if layers:
+        out.print(_products(products(graph)))
     if nodes:
         out.print(dump(graph), markup=False, soft_wrap=True)
 
@@ -88,6 +105,17 @@ def _overview(out: Console, file: str, size: int, summary: Summary) -> None:
     for title, stored in (("Recipe", summary.recipe), ("Origin", summary.provenance)):
         if isinstance(stored, dict):
             out.print(console.facts(title, {k: _text(v) for k, v in stored.items()}))
+
+
+def _products(found: Sequence[Product]) -> Table:
+    from intformer.evaluate.products import LEVELS
+
+    rows = (
+        (p.layer, p.op, p.depth, p.columns, p.group, *(p.forms[level] for level in LEVELS))
+        for p in found
+    )
+    columns = ["layer", "operator", "#K", "#O", "#group", *LEVELS]
+    return console.table("Linear layers", columns, rows)
 
 
 def _text(value: Any) -> str:
