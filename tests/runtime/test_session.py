@@ -76,3 +76,24 @@ def test_wrong_input_is_refused() -> None:
 def test_arena_is_known_before_the_first_run() -> None:
     session = Session(vit_like(), threads=1)
     assert 0 < session.arena_bytes(N=1) < session.arena_bytes(N=8)
+
+
+def test_outputs_are_written_where_the_caller_wants_them():
+    graph = bert_like()
+    inputs = random_inputs(graph, {"N": 2, "S": 5})
+    wanted = interpret(graph, inputs)
+    states = np.empty_like(wanted["states"])
+    made = Session(graph).run(inputs, {"states": states})
+    assert made["states"] is states
+    assert np.array_equal(states, wanted["states"]) and np.array_equal(
+        made["pooled"], wanted["pooled"]
+    )
+
+
+@pytest.mark.parametrize("change", [lambda a: a.astype(np.int32), lambda a: a[:1], lambda a: a.T])
+def test_a_place_that_does_not_fit_is_refused(change):
+    graph = bert_like()
+    inputs = random_inputs(graph, {"N": 2, "S": 5})
+    states = change(np.empty_like(interpret(graph, inputs)["states"]))
+    with pytest.raises(InputError, match="output 'states' is int16"):
+        Session(graph).run(inputs, {"states": states})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -22,8 +22,6 @@ ROW_STEP = 8
 """Batches above this size are filled up to a multiple of it, and sources to a multiple in length:
 each size has a plan of its own, which takes longer to make than a few spare rows to compute."""
 
-Run = Callable[[Mapping[str, Integers]], dict[str, Integers]]
-
 
 class SequenceModel:
     """Decodes with the programs that ``cut`` makes.
@@ -40,8 +38,8 @@ class SequenceModel:
         self.programs: StepPrograms = cut(forward)
         self.scale = logit_scale(forward)
         encoder, step = self.programs.encoder, self.programs.step
-        self.encode: Run | None = None if encoder is None else Session(encoder, threads).run
-        self.step: Run = Session(step, threads).run
+        self.encode = None if encoder is None else Session(encoder, threads).run
+        self.step = Session(step, threads).run
         self.longest = step.limits[CAPACITY]
         self.longest_source = 0
         if encoder is not None:
@@ -64,29 +62,35 @@ class SequenceModel:
         state: dict[str, Integers] = {}
         if self.encode is not None:
             _check_lengths("source", sources, self.longest_source)
-            state = self._encoded(self.encode, sources)
+            state = self._encoded(sources)
         decoder = CachedDecoder(self, state, len(prompts))
         return decoder, decoder.feed(prompts)
 
-    def _encoded(self, encode: Run, sources: Sequence[Sequence[int]]) -> dict[str, Integers]:
+    def _encoded(self, sources: Sequence[Sequence[int]]) -> dict[str, Integers]:
         """What the step reads of the sources."""
-        assert self.programs.encoder is not None
+        assert self.programs.encoder is not None and self.encode is not None
         tokens, lengths = padded(sources, ROW_STEP, self.longest_source)
         mask = (np.arange(tokens.shape[1]) < lengths[:, None]).astype(np.uint8)
         name = _source(self.programs.encoder)
         feed = {n: tokens if n == name else mask for n in self.programs.encoder.inputs}
-        return {**encode(feed), **{n: feed[n] for n in self.programs.shared}}
+        return {**self.encode(feed), **{n: feed[n] for n in self.programs.shared}}
 
 
 class CachedDecoder:
-    """Rows of hypotheses with their caches; see ``Decoder``."""
+    """Rows of hypotheses with their caches; see ``Decoder``.
+
+    All arrays hold a few spare rows at the end (see ``ROW_STEP``); caches are written in place.
+    """
 
     def __init__(self, model: SequenceModel, state: dict[str, Integers], rows: int) -> None:
-        self._model, self._memory = model, state
-        self._origin = np.arange(rows)
-        self._position = np.zeros(rows, np.int64)
+        self._model, self._rows = model, rows
+        spare = _spread(np.arange(rows))
+        self._memory = {name: array[spare] for name, array in state.items()}
+        self._origin, self._position = spare, np.zeros(len(spare), np.int64)
         self._caches = {
-            name: np.zeros((rows, 0, int(model.programs.step.inputs[name].shape[2])), np.uint8)
+            name: np.zeros(
+                (len(spare), 0, int(model.programs.step.inputs[name].shape[2])), np.uint8
+            )
             for name in model.programs.caches
         }
 
@@ -94,7 +98,7 @@ class CachedDecoder:
         """Append several tokens to each row; logits after the last of each."""
         tokens, lengths = padded(prompts)
         logits = self._run(tokens)
-        self._position += lengths
+        self._position += _spread(lengths)
         return np.ascontiguousarray(logits[np.arange(len(prompts)), lengths - 1])
 
     def step(self, tokens: Integers) -> Integers:
@@ -109,23 +113,20 @@ class CachedDecoder:
 
     def select(self, rows: Integers) -> None:
         """Row i becomes what row ``rows[i]`` is now; rows may repeat or be left out."""
-        if np.array_equal(rows, np.arange(len(self._position))):
-            return
-        origin = self._origin[rows]
-        if not np.array_equal(origin, self._origin):
-            self._memory = {name: array[rows] for name, array in self._memory.items()}
-        self._origin, self._position = origin, self._position[rows]
-        self._caches = {name: array[rows] for name, array in self._caches.items()}
+        self._rows, index = len(rows), _spread(rows)
+        used = int(self._position.max(initial=0))
+        origin = self._origin[index]
+        moved = _changes(self._origin, origin)
+        self._memory = {k: _moved(a, index, moved, None) for k, a in self._memory.items()}
+        moved = _changes(np.arange(len(self._origin)), index)
+        self._caches = {k: _moved(a, index, moved, used) for k, a in self._caches.items()}
+        self._origin, self._position = origin, self._position[index]
 
     def _run(self, tokens: Integers) -> Integers:
         """Logits int16 [N, T, V] of the new tokens; their keys and values go into the caches."""
-        rows = len(tokens)
-        filled = rows if rows <= ROW_STEP else -(-rows // ROW_STEP) * ROW_STEP
         self._grow(int(self._position.max(initial=0)) + tokens.shape[1])
-        feed = {TOKENS: tokens, POSITION: self._position, **self._memory, **self._caches}
-        made = self._model.step({name: _fill(array, filled) for name, array in feed.items()})
-        self._caches = {name: made[name][:rows] for name in self._caches}
-        return made["logits"][:rows]
+        feed = {TOKENS: _spread(tokens), POSITION: self._position, **self._memory, **self._caches}
+        return self._model.step(feed, self._caches)["logits"][: self._rows]
 
     def _grow(self, needed: int) -> None:
         """Make the caches hold ``needed`` positions; those not written yet are never read."""
@@ -138,6 +139,29 @@ class CachedDecoder:
         for name, old in self._caches.items():
             self._caches[name] = np.zeros((len(old), capacity, old.shape[2]), np.uint8)
             self._caches[name][:, :held] = old
+
+
+def _spread(rows: Integers) -> Integers:
+    """``rows`` with the first repeated at the end until their number is a multiple."""
+    count = len(rows)
+    spare = -count % ROW_STEP if count > ROW_STEP else 0
+    return rows if not spare else np.concatenate([rows, np.repeat(rows[:1], spare, axis=0)])
+
+
+def _changes(old: Integers, new: Integers) -> Integers:
+    """Places of ``new`` whose content is not what stands there already."""
+    shared = min(len(old), len(new))
+    return np.flatnonzero(np.append(old[:shared] != new[:shared], np.ones(len(new) - shared, bool)))
+
+
+def _moved(array: Integers, index: Integers, moved: Integers, used: int | None) -> Integers:
+    """``array[index]``, of which only the places ``moved`` and positions up to ``used`` differ."""
+    if len(index) > len(array):
+        grown = np.zeros((len(index), *array.shape[1:]), array.dtype)
+        grown[:, :used] = array[index, :used]
+        return grown
+    array[moved, :used] = array[index[moved], :used]
+    return array[: len(index)]
 
 
 def logit_scale(graph: Graph, temperature: Fraction = Fraction(1)) -> LogitScale:
@@ -163,13 +187,6 @@ def padded(
     for i, row in enumerate(rows):
         tokens[i, : len(row)] = row
     return tokens, lengths
-
-
-def _fill(array: Integers, rows: int) -> Integers:
-    """The first row repeated at the end until there are ``rows``."""
-    if len(array) == rows:
-        return array
-    return np.concatenate([array, np.repeat(array[:1], rows - len(array), axis=0)])
 
 
 def _source(encoder: Graph) -> str:

@@ -73,7 +73,10 @@ def _check_values(graph: Graph, name: str, array: Array, kind: TensorType) -> Ar
             f"input '{name}' must be integers ({kind.dtype}), got {array.dtype}; "
             "programs take raw values, for example uint8 pixels, not normalised floats"
         )
-    low, high = graph.input_ranges.get(name, INTEGER_RANGES[kind.dtype])
+    possible = INTEGER_RANGES[kind.dtype]
+    low, high = graph.input_ranges.get(name, possible)
+    if array.dtype == kind.dtype and (low, high) == possible:
+        return array
     least, most = int(array.min()), int(array.max())
     if least < low or most > high:
         value = least if least < low else most

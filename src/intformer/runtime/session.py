@@ -49,8 +49,16 @@ class Session:
             )
             self._lock = threading.Lock()
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def run(
+        self, inputs: Mapping[str, Array], out: Mapping[str, Array] | None = None
+    ) -> dict[str, Array]:
         """Outputs by public name.
+
+        Args:
+            inputs: arrays by name.
+            out: arrays that outputs of the same name are written to: of the output's type and
+                shape, in C order. One may be an input's own memory if nothing but an
+                ``append_rows`` that makes this output reads the input.
 
         Raises:
             InputError: an input is missing, unknown, of the wrong shape or kind, or out of range;
@@ -58,8 +66,11 @@ class Session:
             ArtifactError: the file that holds the constants was changed before they were packed.
         """
         if native is None:
-            return interpret(self.graph, inputs)
-        program, _, arrays, outputs = self._prepare(inputs)
+            made = interpret(self.graph, inputs)
+            for name, target in (out or {}).items():
+                np.copyto(target, made[name], casting="no")
+            return {**made, **(out or {})}
+        program, _, arrays, outputs = self._prepare(inputs, out)
         program.run(self._engine, arrays, outputs)
         return dict(zip(self.graph.outputs, outputs, strict=True))
 
@@ -80,13 +91,18 @@ class Session:
         return [(step[0], time) for step, time in zip(plan.steps, times, strict=True)]
 
     def _prepare(
-        self, inputs: Mapping[str, Array]
+        self, inputs: Mapping[str, Array], out: Mapping[str, Array] | None = None
     ) -> tuple[native.Program, Plan, list[Array], list[Array]]:
         """The program for these inputs, its plan, and the arrays it reads and writes."""
         checked = check_inputs(self.graph, inputs)
         program, plan = self._program(self._sizes(checked))
         arrays = [np.ascontiguousarray(checked[name]) for name in self.graph.inputs]
-        return program, plan, arrays, [np.empty(shape, dtype) for dtype, shape in plan.outputs]
+        given = out or {}
+        outputs = [
+            _target(name, given[name], *kind) if name in given else np.empty(kind[1], kind[0])
+            for name, kind in zip(self.graph.outputs, plan.outputs, strict=True)
+        ]
+        return program, plan, arrays, outputs
 
     def arena_bytes(self, **sizes: int) -> int:
         """Bytes of work memory that a run with these symbol sizes takes, e.g. ``N=8``."""
@@ -122,6 +138,21 @@ class Session:
             self.graph.check_constants()
         program = native.Program(plan.steps, plan.slots, self._constants.arrays, plan.arena_bytes)
         return program, plan
+
+
+def _target(name: str, array: Array, dtype: str, shape: tuple[int, ...]) -> Array:
+    """An array that a caller wants an output in.
+
+    Raises:
+        InputError: the output does not fit it.
+    """
+    fits = array.dtype == dtype and array.shape == shape
+    if not (fits and array.flags.c_contiguous and array.flags.writeable):
+        raise InputError(
+            f"output '{name}' is {dtype} {shape}: it goes into a writable array of that type, of "
+            f"that shape and in C order, not into {array.dtype} {array.shape}"
+        )
+    return array
 
 
 def has_native() -> bool:
