@@ -108,7 +108,7 @@ def zoo_folders() -> list[Path]:
 
 
 def _load_zoo(name: str, weights: Path | None, outputs: Sequence[str] | None) -> Source:
-    from intformer.models.vit import load_vit
+    from intformer.models import load_model
 
     places = [folder / name for folder in zoo_folders()]
     folder = next((p for p in places if (p / "config.json").is_file()), None)
@@ -116,7 +116,7 @@ def _load_zoo(name: str, weights: Path | None, outputs: Sequence[str] | None) ->
         looked = ", ".join(str(p.parent) for p in places)
         raise CaptureError(f"zoo:{name}: no such model in {looked}; there is {_zoo_names()}")
     try:
-        model = load_vit(folder)
+        model = load_model(folder)
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise CaptureError(f"zoo:{name}: {folder}: {_first_line(error)}") from error
     config = model.config

@@ -6,28 +6,28 @@ The module tree is named like timm's (``blocks.N.attn.qkv``, ``blocks.N.mlp.fc1`
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from intformer.models.config import StemConfig
+
 
 @dataclass(frozen=True)
-class ViTConfig:
+class ViTConfig(StemConfig):
     """Shape of a :class:`VisionTransformer` and how its images are prepared.
 
-    ``stem_channels`` and ``stem_strides`` describe the 3x3 convolutions of the stem, one entry per
-    layer; ``image_size`` must be divisible by the product of the strides. ``mean`` and ``std`` are
-    per channel, for pixels scaled to 0..1. The defaults are the zoo model ``vit_cifar10``.
+    ``image_size`` must be divisible by the product of the stem's strides. ``distilled`` adds
+    DeiT's distillation token with a classifier of its own (Touvron et al., arXiv 2012.12877,
+    section 4). The defaults are the zoo model ``vit_cifar10``.
     """
 
-    image_size: int = 32
-    in_channels: int = 3
+    architecture = "vit"
+
     stem_channels: tuple[int, ...] = (32, 64, 64, 128, 128)
     stem_strides: tuple[int, ...] = (1, 2, 1, 2, 1)
     dim: int = 192
@@ -35,29 +35,15 @@ class ViTConfig:
     num_heads: int = 3
     mlp_ratio: int = 4
     norm_eps: float = 1e-6
-    mean: tuple[float, ...] = (0.4914, 0.4822, 0.4465)
-    std: tuple[float, ...] = (0.2470, 0.2435, 0.2616)
-    classes: tuple[str, ...] = (
-        "airplane",
-        "automobile",
-        "bird",
-        "cat",
-        "deer",
-        "dog",
-        "frog",
-        "horse",
-        "ship",
-        "truck",
-    )
+    distilled: bool = False
 
     def __post_init__(self) -> None:
         """Reject shapes that no model can have.
 
         Raises:
-            ValueError: the stem lists differ in length or are empty, or a size does not divide.
+            ValueError: the stem lists differ in length, or a size does not divide.
         """
-        if not self.stem_channels or len(self.stem_channels) != len(self.stem_strides):
-            raise ValueError("stem_channels and stem_strides need one entry per stem layer")
+        super().__post_init__()
         if self.dim % self.num_heads:
             raise ValueError(f"dim {self.dim} is not divisible by num_heads {self.num_heads}")
         if self.image_size % self.total_stride:
@@ -65,41 +51,29 @@ class ViTConfig:
                 f"image_size {self.image_size} is not divisible by the stem's stride "
                 f"{self.total_stride}"
             )
-        if len(self.mean) != self.in_channels or len(self.std) != self.in_channels:
-            raise ValueError(f"mean and std need {self.in_channels} entries each")
-
-    @property
-    def total_stride(self) -> int:
-        """Pixels between neighbouring tokens."""
-        stride = 1
-        for step in self.stem_strides:
-            stride *= step
-        return stride
 
     @property
     def num_patches(self) -> int:
-        """Number of image tokens, without the class token."""
+        """Number of image tokens, without class and distillation token."""
         return (self.image_size // self.total_stride) ** 2
 
-    def save(self, path: str | Path) -> None:
-        """Write the configuration to ``path`` as JSON."""
-        Path(path).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+    @property
+    def prefix_tokens(self) -> int:
+        """Number of tokens before the image's: class, and distillation if there is one."""
+        return 2 if self.distilled else 1
 
-    @classmethod
-    def load(cls, path: str | Path) -> ViTConfig:
-        """Read a configuration that :meth:`save` wrote.
 
-        Raises:
-            OSError: the file cannot be read.
-            ValueError: it is not JSON, or describes no valid model.
-            TypeError: it has a field that this class lacks.
-        """
-        stored = json.loads(Path(path).read_text(encoding="utf-8"))
-        # JSON has no tuples, and a frozen (hashable) configuration can hold no lists.
-        fields: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()
-        }
-        return cls(**fields)
+def conv_layers(config: StemConfig) -> tuple[nn.Sequential, int]:
+    """3x3 Conv + BatchNorm + ReLU for each entry of the stem's lists, and the width they end in."""
+    layers: list[nn.Module] = []
+    width = config.in_channels
+    for channels, stride in zip(config.stem_channels, config.stem_strides, strict=True):
+        # No bias: BatchNorm's shift would absorb it.
+        layers.append(nn.Conv2d(width, channels, 3, stride, padding=1, bias=False))
+        layers.append(nn.BatchNorm2d(channels))
+        layers.append(nn.ReLU())
+        width = channels
+    return nn.Sequential(*layers), width
 
 
 class ConvStem(nn.Module):
@@ -107,15 +81,7 @@ class ConvStem(nn.Module):
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        width = config.in_channels
-        for channels, stride in zip(config.stem_channels, config.stem_strides, strict=True):
-            # No bias: BatchNorm's shift would absorb it.
-            layers.append(nn.Conv2d(width, channels, 3, stride, padding=1, bias=False))
-            layers.append(nn.BatchNorm2d(channels))
-            layers.append(nn.ReLU())
-            width = channels
-        self.stem = nn.Sequential(*layers)
+        self.stem, width = conv_layers(config)
         self.proj = nn.Conv2d(width, config.dim, 1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -187,15 +153,22 @@ class VisionTransformer(nn.Module):
         self.config = config
         self.patch_embed = ConvStem(config)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.dim))
-        self.pos_embed = nn.Parameter(torch.zeros(1, config.num_patches + 1, config.dim))
+        if config.distilled:
+            self.dist_token = nn.Parameter(torch.zeros(1, 1, config.dim))
+        tokens = config.prefix_tokens + config.num_patches
+        self.pos_embed = nn.Parameter(torch.zeros(1, tokens, config.dim))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.dim, eps=config.norm_eps)
         self.head = nn.Linear(config.dim, len(config.classes))
+        if config.distilled:
+            self.head_dist = nn.Linear(config.dim, len(config.classes))
         self._init_weights()
 
     def _init_weights(self) -> None:
         """Truncated normal (0.02) for linear layers and embeddings, zero for biases."""
         nn.init.trunc_normal_(self.cls_token, std=0.02)
+        if self.config.distilled:
+            nn.init.trunc_normal_(self.dist_token, std=0.02)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -203,16 +176,24 @@ class VisionTransformer(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def embed(self, images: Tensor) -> Tensor:
-        """Turn images (B, C, H, W) into tokens (B, 1 + num_patches, dim), class token first."""
+        """Turn images (B, C, H, W) into tokens (B, prefix_tokens + num_patches, dim)."""
         x: Tensor = self.patch_embed(images)
-        x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), x), dim=1)
+        prefix = [self.cls_token, *([self.dist_token] if self.config.distilled else [])]
+        x = torch.cat([*(token.expand(x.shape[0], -1, -1) for token in prefix), x], dim=1)
         return x + self.pos_embed
 
     def encode(self, tokens: Tensor) -> Tensor:
-        """Turn embedded tokens (B, T, dim), class token first, into logits (B, classes)."""
+        """Turn embedded tokens (B, T, dim), prefix first, into logits (B, classes)."""
+        heads = self.head_logits(tokens)
+        return heads[0] if len(heads) == 1 else (heads[0] + heads[1]) / 2
+
+    def head_logits(self, tokens: Tensor) -> list[Tensor]:
+        """Logits (B, classes) of each classifier; training treats DeiT's two differently."""
         for block in self.blocks:
             tokens = block(tokens)
-        logits: Tensor = self.head(self.norm(tokens[:, 0]))
+        logits: list[Tensor] = [self.head(self.norm(tokens[:, 0]))]
+        if self.config.distilled:
+            logits.append(self.head_dist(self.norm(tokens[:, 1])))
         return logits
 
     def forward(self, images: Tensor) -> Tensor:
