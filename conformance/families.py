@@ -225,6 +225,27 @@ def attention(make: Maker) -> Cases:
         )
 
 
+def biased_attention(make: Maker) -> Cases:
+    """Windows with biases of every form; values wider than queries; pairs that may not meet."""
+    sizes = [(1, 1, 1, 1, 1, 1, 1), (2, 3, 4, 4, 2, 8, 8), (1, 4, 49, 49, 3, 32, 32)]
+    sizes += [(2, 2, 16, 17, 2, 16, 33), (1, 1, 7, 33, 4, 5, 3), (3, 2, 5, 64, 1, 64, 20)]
+    for index, (n, windows, t, s, heads, size, wide) in enumerate(sizes):
+        operands = {
+            "q": make.full("uint8", n, windows, t, heads * size),
+            "k": make.full("uint8", n, windows, s, heads * size),
+            "v": make.full("uint8", n, windows, s, heads * wide),
+        }
+        forms = [(windows, heads, t, s), (1, heads, t, s), (windows, 1, t, s), (1, 1, 1, s)]
+        for form, shape in enumerate(forms):
+            spread = float(2.0 ** -make.rng.integers(6, 14)) / math.sqrt(size)
+            bias = make.rng.normal(0, 2 / spread, shape).astype(np.int32)
+            bias[make.rng.random(shape) < 0.2] = -(2**29) - form
+            dtype = RESULTS[(index + form) % len(RESULTS)]
+            attrs = attention_attributes(make, heads, dtype, spread)
+            name = f"{n}x{windows}x{t}x{s}x{heads}x{size}x{wide}-{form}-{dtype}"
+            yield name, case("biased_attention", {**operands, "bias": bias}, "q k v", **attrs)
+
+
 def attention_attributes(make: Maker, heads: int, dtype: str, octaves: float) -> dict[str, Any]:
     zeros = make.rng.choice([0, 1, 127, 128, 131, 255], 3)
     gain = 2 ** (24 + min(largest(dtype).bit_length(), 15))
@@ -303,6 +324,48 @@ def moves(make: Maker) -> Cases:
             yield f"repeat_batch:{dtype}-{n}", case("repeat_batch", parts, "like")
 
 
+def products(make: Maker) -> Cases:
+    sizes = [((1, 1), (1, 1)), ((5, 7), (7, 3)), ((2, 3, 4, 33), (2, 3, 33, 17))]
+    sizes += [((2, 3, 6, 5), (1, 3, 5, 16)), ((3, 2, 64), (1, 64, 9))]
+    for index, (left, right) in enumerate(sizes):
+        operands = {"a": make.full("uint8", *left), "b": make.full("uint8", *right)}
+        zeros = {f"{n}_zero": int(make.rng.choice([0, 1, 128, 255])) for n in "ab"}
+        yield f"matmul:{index}", case("matmul", operands, "a b", **zeros)
+
+
+def depthwise(make: Maker) -> Cases:
+    windows = [((1, 1), (1, 1), (0, 0)), ((3, 3), (1, 1), (1, 1)), ((3, 3), (2, 2), (1, 1))]
+    windows += [((2, 2), (2, 2), (0, 0)), ((5, 4), (1, 3), (2, 3)), ((7, 7), (1, 1), (3, 3))]
+    for (kernel, stride, padding), channels in product(windows, (2, 5, 32)):
+        operands = {
+            "x": make.full("uint8", 2, 9, 8, channels),
+            "pad": make.full("uint8", channels),
+            "weight": make.full("int8", kernel[0] * kernel[1], channels),
+            "bias": make.within("int32", -(2**20), 2**20, channels),
+        }
+        attrs = {"size": (9, 8), "kernel": kernel, "stride": stride, "padding": padding}
+        name = "-".join("x".join(str(v) for v in pair) for pair in (kernel, stride, padding))
+        yield f"{name}-{channels}", case("depthwise", operands, "x", **attrs)
+
+
+def softmax(make: Maker) -> Cases:
+    for index, columns in enumerate((1, 2, 7, 16, 49, 197)):
+        x = make.full("int16", 2, 5, columns)
+        x[0, 0], x[0, 1] = 77, make.rng.normal(0, 300, columns).astype(np.int16)
+        dtype = RESULTS[index]
+        attrs = attention_attributes(make, 1, dtype, 2.0 ** -(4 + index))
+        for key in ("heads", "q_zero", "k_zero", "v_zero"):
+            del attrs[key]
+        attrs["gain"] *= max(columns // 6, 1)
+        yield f"{columns}-{dtype}", case("softmax", {"x": x}, "x", **attrs)
+
+
+def maxima(make: Maker) -> Cases:
+    for dtype, axis in product(NARROW, (0, 1, -1)):
+        x = {"x": make.full(dtype, 3, 17, 5)}
+        yield f"max:{dtype}-axis{axis}", case("max", x, "x", axis=axis, dtype=dtype)
+
+
 FAMILIES = (
     linear,
     requantize,
@@ -317,3 +380,6 @@ FAMILIES = (
     moves,
     unpack4,
 )
+
+IMAGE_FAMILIES = (biased_attention, products, depthwise, softmax, maxima)
+"""What hierarchical vision models need besides."""

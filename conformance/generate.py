@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from families import FAMILIES, Maker
+from families import FAMILIES, IMAGE_FAMILIES, Maker
 from published import PUBLISHED
 from sequences import SEQUENCES
 
@@ -32,7 +32,7 @@ def main() -> None:
     for old in FOLDER.rglob(f"*{SUFFIX}"):
         old.unlink()
     count = size = 0
-    for seed, family in enumerate((*FAMILIES, *SEQUENCES, *PUBLISHED)):
+    for seed, family in enumerate((*FAMILIES, *SEQUENCES, *PUBLISHED, *IMAGE_FAMILIES)):
         for name, case in family(Maker(seed)):
             path = FOLDER / case.op / (name.rpartition(":")[2] + SUFFIX)
             assert not path.exists(), path

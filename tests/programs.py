@@ -279,6 +279,12 @@ def _cases() -> Iterator[tuple[str, Case]]:
     for dtype in ACTIVATION:
         yield f"attention-{dtype}", lambda d=dtype: _attention(d, masked=False)
         yield f"attention-masked-{dtype}", lambda d=dtype: _attention(d, masked=True)
+        yield f"biased-attention-{dtype}", lambda d=dtype: _biased_attention(d)
+        yield f"softmax-{dtype}", lambda d=dtype: _softmax(d)
+    for dtype in ("uint8", "int8", "int16"):
+        yield f"max-{dtype}", lambda d=dtype: _maximum(d)
+    yield "matmul", _matmul
+    yield "depthwise", _depthwise
     for kernel, stride, padding in (
         ((1, 1), (1, 1), (0, 0)),
         ((3, 3), (1, 1), (1, 1)),
@@ -409,6 +415,47 @@ def _attention(dtype: str, *, masked: bool) -> Graph:
     mask = [build.input("mask", "uint8", ("N", "S"), (0, 1))] if masked else []
     attrs = attention_attributes(3, dtype)
     return _finish(build, build.node("attention", q, k, v, *mask, **attrs))
+
+
+def _biased_attention(dtype: str) -> Graph:
+    """Windows, and values wider than queries; a fifth of the pairs may not see each other."""
+    build = Builder()
+    q, k = (build.input(n, "uint8", ("N", 4, 9, 12)) for n in "qk")
+    v = build.input("v", "uint8", ("N", 4, 9, 21))
+    bias = np.where(build.rng.random((4, 3, 9, 9)) < 0.2, -(2**30), 0)
+    bias += build.rng.integers(-(2**15), 2**15, bias.shape)
+    attrs = attention_attributes(3, dtype)
+    value = build.constant("bias", bias, "int32")
+    return _finish(build, build.node("biased_attention", q, k, v, value, **attrs))
+
+
+def _softmax(dtype: str) -> Graph:
+    build = Builder()
+    unwanted = ("heads", "q_zero", "k_zero", "v_zero")
+    attrs = {k: v for k, v in attention_attributes(1, dtype).items() if k not in unwanted}
+    return _finish(build, build.node("softmax", build.input("x", "int16", ("N", 4, 33)), **attrs))
+
+
+def _maximum(dtype: str) -> Graph:
+    build = Builder()
+    x = build.input("x", dtype, ("N", 4, 6))
+    return _finish(build, build.node("max", x, axis=1, dtype=dtype))
+
+
+def _matmul() -> Graph:
+    build = Builder()
+    a, b = build.input("a", "uint8", ("N", 3, 4, 9)), build.input("b", "uint8", ("N", 3, 9, 5))
+    return _finish(build, build.node("matmul", a, b, a_zero=3, b_zero=200))
+
+
+def _depthwise() -> Graph:
+    build = Builder()
+    x = build.input("x", "uint8", ("N", 9, 8, 5))
+    pad = build.constant("pad", [0, 7, 128, 200, 255], "uint8")
+    weight = build.constant("weight", extremes("int8", (9, 5), build.rng), "int8")
+    bias = build.random("bias", "int32", (5,), -(2**20), 2**20)
+    attrs: dict[str, Attribute] = {"size": (9, 8), "kernel": (3, 3), "stride": (2, 1)}
+    return _finish(build, build.node("depthwise", x, pad, weight, bias, padding=(1, 1), **attrs))
 
 
 def _patches(kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> Graph:

@@ -113,8 +113,9 @@ NB_MODULE(_native, m) {
   m.def("splits_lanes", [] { return kernels().split_lanes; });
   m.def("levels", &available_levels);
   m.def("features", &cpu_features);
-  m.def("attention_packed_bytes",
-        [](int64_t keys, int64_t size) { return kernels().attention_packed_bytes(keys, size); });
+  m.def("attention_packed_bytes", [](int64_t keys, int64_t size, int64_t value_size) {
+    return kernels().attention_packed_bytes(keys, size, value_size);
+  });
   m.def("probe", [](int64_t form, int64_t rounds) {
     return kernels().probe(static_cast<Form>(form), rounds);
   });

@@ -4,6 +4,7 @@
 #include <stdexcept>
 
 #include "../kernels/layout/layout.h"
+#include "../kernels/products/products.h"
 #include "../kernels/registry.h"
 #include "reader.h"
 
@@ -63,14 +64,16 @@ int64_t gemm_scratch(const Step& step) {
   return kernels().gemm_scratch_bytes(form, step.numbers.at(0), step.numbers.at(4));
 }
 
-// --- attention: numbers [block, batch, heads, queries, keys, size, strides..., constants...]
+// --- attention: numbers [block, batch, heads, queries, keys, size, value_size, strides...,
+// constants..., bias strides...]
 
 Attention read_attention(const Step& step, const Pointers* pointers) {
   Reader r(step, pointers);
   r.number();
   Attention a{};
-  for (int64_t* field : {&a.batch, &a.heads, &a.queries, &a.keys, &a.size, &a.q_stride, &a.k_stride,
-                         &a.v_stride, &a.q_batch, &a.k_batch, &a.v_batch}) {
+  for (int64_t* field :
+       {&a.batch, &a.heads, &a.queries, &a.keys, &a.size, &a.value_size, &a.q_stride, &a.k_stride,
+        &a.v_stride, &a.q_batch, &a.k_batch, &a.v_batch}) {
     *field = r.number();
   }
   for (int32_t* field : {&a.q_zero, &a.k_zero, &a.v_zero, &a.limit, &a.multiplier}) {
@@ -84,12 +87,16 @@ Attention read_attention(const Step& step, const Pointers* pointers) {
   a.softmax = r.as<Softmax>();
   a.unit = r.as_int();
   a.bits = r.as_int();
+  for (int64_t* field : {&a.bias_windows, &a.bias_window, &a.bias_head, &a.bias_query}) {
+    *field = r.number();
+  }
   a.q = r.slot<const uint8_t>();
   a.k = r.slot<const uint8_t>();
   a.v = r.slot<const uint8_t>();
   a.mask = r.slot<const uint8_t>();
   a.out = r.slot<void>();
   a.packed = r.slot<std::byte>();
+  a.bias = r.slot<const int32_t>();
   return a;
 }
 
@@ -108,7 +115,7 @@ void attention_run(const Step& step, const Pointers& pointers, Range units, std:
 
 int64_t attention_scratch(const Step& step) {
   const Attention a = read_attention(step, nullptr);
-  return kernels().attention_scratch_bytes(a.keys, a.size);
+  return kernels().attention_scratch_bytes(a.keys, a.size, a.value_size);
 }
 
 int64_t pack_units(const Step& step) {
@@ -301,6 +308,70 @@ void argmax_run(const Step& step, const Pointers& pointers, Range outer, std::by
   argmax(read_reduce(step, pointers), outer);
 }
 
+void max_run(const Step& step, const Pointers& pointers, Range outer, std::byte*) {
+  maximum(read_reduce(step, pointers), outer);
+}
+
+// --- matmul: numbers [matrices, m, k, n, a_zero, b_zero, rank, dims..., a.., b..]
+
+void matmul_run(const Step& step, const Pointers& pointers, Range matrices, std::byte*) {
+  Reader r(step, &pointers);
+  r.number();
+  Product p{};
+  p.m = r.number();
+  p.k = r.number();
+  p.n = r.number();
+  p.a_zero = static_cast<int32_t>(r.number());
+  p.b_zero = static_cast<int32_t>(r.number());
+  const Walk walk = read_walk(r);
+  const auto* a = r.slot<const uint8_t>();
+  const auto* b = r.slot<const uint8_t>();
+  auto* out = r.slot<int32_t>();
+  for (int64_t i = matrices.begin; i < matrices.end; ++i) {
+    product(p, a + row_offset(walk, walk.a, i), b + row_offset(walk, walk.b, i),
+            out + i * p.m * p.n, {0, p.m});
+  }
+}
+
+// --- depthwise: numbers [rows, height, width, channels, kernel, stride, padding, output]
+
+void depthwise_run(const Step& step, const Pointers& pointers, Range rows, std::byte*) {
+  Reader r(step, &pointers);
+  r.number();
+  Depthwise d{};
+  for (int64_t* field : {&d.height, &d.width, &d.channels, &d.kernel_h, &d.kernel_w, &d.stride_h,
+                         &d.stride_w, &d.pad_h, &d.pad_w, &d.out_h, &d.out_w}) {
+    *field = r.number();
+  }
+  d.x = r.slot<const uint8_t>();
+  d.pad = r.slot<const uint8_t>();
+  d.weight = r.slot<const int8_t>();
+  d.bias = r.slot<const int32_t>();
+  d.out = r.slot<int32_t>();
+  depthwise(d, rows);
+}
+
+// --- softmax: numbers [rows, columns, limit, multiplier, exp_shift, gain, offset, shift, type]
+
+void softmax_run(const Step& step, const Pointers& pointers, Range rows, std::byte* scratch) {
+  Reader r(step, &pointers);
+  r.number();
+  SoftmaxRows s{};
+  s.columns = r.number();
+  s.limit = static_cast<int32_t>(r.number());
+  s.multiplier = static_cast<int32_t>(r.number());
+  s.exp_shift = r.as_int();
+  s.gain = r.number();
+  s.offset = r.number();
+  s.shift = r.as_int();
+  s.out_type = r.as<DType>();
+  s.x = r.slot<const int16_t>();
+  s.out = r.slot<void>();
+  softmax(s, rows, scratch);
+}
+
+int64_t second_number(const Step& step) { return step.numbers.at(1); }
+
 constexpr Operation kOperations[] = {
     {"gemm", gemm_units, gemm_run, gemm_scratch},
     {"attention_pack", pack_units, pack_run, nullptr},
@@ -315,6 +386,10 @@ constexpr Operation kOperations[] = {
     {"tied_embedding", first_number, tied_embedding_run, nullptr},
     {"sum", first_number, sum_run, nullptr},
     {"argmax", first_number, argmax_run, nullptr},
+    {"max", first_number, max_run, nullptr},
+    {"matmul", first_number, matmul_run, nullptr},
+    {"depthwise", first_number, depthwise_run, nullptr},
+    {"softmax", first_number, softmax_run, second_number},
 };
 
 }  // namespace

@@ -57,9 +57,9 @@ def test_onnx_runtime_equals_reference(case: str, flat: bool) -> None:
 
 def test_programs_cover_every_operator() -> None:
     sequences = (lambda build=build: build(0) for build in sequence_programs.PROGRAMS.values())
-    covered = {
-        node.op for build in (vit_like, bert_like, published_like, *sequences) for node in build()
-    }
+    alone = single_operator_cases().values()
+    builders = (vit_like, bert_like, published_like, *sequences, *alone)
+    covered = {node.op for build in builders for node in build()}
     assert covered == set(OPERATORS)
 
 

@@ -130,6 +130,48 @@ def shift_gelu(rng: Rng) -> tuple[Operands, Attributes]:
     return [variable(rng, "uint8", (3, 9))], {**attrs, "shift": int(rng.integers(1, 63))}
 
 
+def biased_attention(rng: Rng) -> tuple[Operands, Attributes]:
+    heads, size, wide, keys, windows = (int(v) for v in rng.integers(1, 5, 5))
+    _, attrs = attention(rng)
+    widths = (heads * size, heads * size, heads * wide)
+    operands = [
+        variable(rng, "uint8", (2, windows, n, width))
+        for n, width in zip((3, keys, keys), widths, strict=True)
+    ]
+    shape = [windows, heads, 3, keys]
+    shape[int(rng.integers(3))] = 1
+    operands.append(constant(rng, "int32", tuple(shape), bits(rng)))
+    return operands, {**attrs, "heads": heads}
+
+
+def softmax(rng: Rng) -> tuple[Operands, Attributes]:
+    _, attrs = attention(rng)
+    unwanted = ("heads", "q_zero", "k_zero", "v_zero")
+    operands = [variable(rng, "int16", (3, 9), bits(rng))]
+    return operands, {k: v for k, v in attrs.items() if k not in unwanted}
+
+
+def matmul(rng: Rng) -> tuple[Operands, Attributes]:
+    rows, depth, columns = (int(v) for v in rng.integers(1, 9, 3))
+    operands = [
+        variable(rng, "uint8", (2, rows, depth)),
+        variable(rng, "uint8", (1, depth, columns)),
+    ]
+    return operands, {f"{name}_zero": int(rng.integers(0, 256)) for name in "ab"}
+
+
+def largest(rng: Rng) -> tuple[Operands, Attributes]:
+    dtype = dtype_of(rng, ("uint8", "int8", "int16"))
+    return [variable(rng, dtype, (3, 4, 5))], {"axis": int(rng.integers(-3, 3)), "dtype": dtype}
+
+
+def depthwise(rng: Rng) -> tuple[Operands, Attributes]:
+    operands, attrs = patches(rng)
+    (x, _), kernel = operands[0], attrs["kernel"]
+    operands.append(constant(rng, "int8", (kernel[0] * kernel[1], x.shape[3])))
+    return [*operands, constant(rng, "int32", (x.shape[3],), bits(rng))], attrs
+
+
 def embedding(rng: Rng) -> tuple[Operands, Attributes]:
     rows = int(rng.integers(1, 9))
     ids = rng.integers(0, rows, (2, 4)).astype(dtype_of(rng, ("int32", "int64")))
@@ -202,6 +244,11 @@ GENERATORS: dict[str, Callable[[Rng], tuple[Operands, Attributes]]] = {
     "log2_attention": partial(published_attention, "log2"),
     "newton_norm": newton_norm,
     "shift_gelu": shift_gelu,
+    "biased_attention": biased_attention,
+    "softmax": softmax,
+    "matmul": matmul,
+    "max": largest,
+    "depthwise": depthwise,
     "embedding": embedding,
     "positions": positions,
     "sum": total,

@@ -13,10 +13,13 @@ struct Attention {
   int64_t q_stride, k_stride, v_stride;  // elements between tokens
   int64_t q_batch, k_batch, v_batch;     // elements between images or sequences
   const uint8_t* mask;                   // [batch, keys] or null
-  void* out;                             // [batch, queries, heads*size]
+  const int32_t* bias;                   // added to the scores, or null; keys are contiguous
+  int64_t bias_windows;                  // image i takes the bias of window i mod bias_windows
+  int64_t bias_window, bias_head, bias_query;  // elements between windows, heads and queries
+  void* out;                                   // [batch, queries, heads*value_size]
   DType out_type;
   std::byte* packed;  // keys and values of every head, filled by pack; see packed_bytes
-  int64_t batch, heads, queries, keys, size;
+  int64_t batch, heads, queries, keys, size, value_size;  // size: channels of a head of q and k
   int32_t q_zero, k_zero, v_zero;
   int32_t limit, multiplier;
   int exp_shift;
@@ -27,20 +30,27 @@ struct Attention {
   int bits;      // fraction bits of a probability
 };
 
+// The bias of one query of head `unit`, or null.
+inline const int32_t* bias_of(const Attention& a, int64_t unit, int64_t query) {
+  if (!a.bias) return nullptr;
+  const int64_t window = unit / a.heads % a.bias_windows;
+  return a.bias + window * a.bias_window + unit % a.heads * a.bias_head + query * a.bias_query;
+}
+
 // Prepares keys and values of head `unit` = image*heads + head.
 using AttentionPackFn = void (*)(const Attention&, int64_t unit);
 // Bytes per head that pack writes.
-using AttentionBytesFn = int64_t (*)(int64_t keys, int64_t size);
+using AttentionBytesFn = int64_t (*)(int64_t keys, int64_t size, int64_t value_size);
 // Bytes of scratch per thread.
-using AttentionScratchFn = int64_t (*)(int64_t keys, int64_t size);
+using AttentionScratchFn = AttentionBytesFn;
 // Attends with the queries of one head.
 using AttentionFn = void (*)(const Attention&, int64_t unit, Range queries, std::byte* scratch);
 
 #define INTFORMER_DECLARE_ATTENTION(level)                                           \
   namespace level {                                                                  \
   void pack_attention(const Attention&, int64_t unit);                               \
-  int64_t attention_packed_bytes(int64_t keys, int64_t size);                        \
-  int64_t attention_scratch_bytes(int64_t keys, int64_t size);                       \
+  int64_t attention_packed_bytes(int64_t keys, int64_t size, int64_t value_size);    \
+  int64_t attention_scratch_bytes(int64_t keys, int64_t size, int64_t value_size);   \
   void attention(const Attention&, int64_t unit, Range queries, std::byte* scratch); \
   }
 INTFORMER_DECLARE_ATTENTION(portable)

@@ -31,12 +31,12 @@ struct Layout {
   int64_t halves;  // size of one byte of the weights, and distance to the other
 };
 
-Layout layout_of(int64_t keys, int64_t size) {
+Layout layout_of(int64_t keys, int64_t size, int64_t value_size) {
   Layout l{};
   l.key_steps = round_up(size, kStep) / kGroup;
   l.value_steps = round_up(keys, kStep) / kGroup;
   l.columns = round_up(keys, std::max<int64_t>(kLanes, kStep));
-  l.wide = round_up(size, kLanes);
+  l.wide = round_up(value_size, kLanes);
   l.corrections = l.key_steps * 4 * l.columns;
   l.kept = l.corrections + l.columns * 4;
   l.values = round_up(l.kept + l.columns * 4, 64);
@@ -129,22 +129,22 @@ void pack_values(const Attention& a, const Layout& l, const uint8_t* v, std::byt
     const uint8_t* from = v + step * kGroup * a.v_stride;
     const int64_t rows = a.keys - step * kGroup;
     int64_t d = 0;
-    for (; rows >= kGroup && d + 16 <= a.size; d += 16) {
+    for (; rows >= kGroup && d + 16 <= a.value_size; d += 16) {
       pack_values_16(a, from + d, to + d / kLanes * panel + step * 4 * kLanes, panel);
     }
     for (; d < l.wide; ++d) {
       uint8_t* cell = to + d / kLanes * panel + (step * kLanes + d % kLanes) * 4;
-      pack_value_group(a, from, d < a.size ? rows : 0, d, cell);
+      pack_value_group(a, from, d < a.value_size ? rows : 0, d, cell);
     }
   }
 }
 
 void pack_head(const Attention& a, int64_t unit) {
-  const Layout l = layout_of(a.keys, a.size);
-  const int64_t image = unit / a.heads, column = unit % a.heads * a.size;
+  const Layout l = layout_of(a.keys, a.size, a.value_size);
+  const int64_t image = unit / a.heads, head = unit % a.heads;
   std::byte* packed = a.packed + unit * l.bytes;
-  pack_keys(a, l, a.k + image * a.k_batch + column, packed);
-  pack_values(a, l, a.v + image * a.v_batch + column, packed);
+  pack_keys(a, l, a.k + image * a.k_batch + head * a.size, packed);
+  pack_values(a, l, a.v + image * a.v_batch + head * a.value_size, packed);
   if (a.mask) pack_mask(a, l, image, packed);
 }
 
@@ -191,6 +191,15 @@ TileSource query_rows(const Work& w, const uint8_t* q, int count) {
     }
   }
   return {w.scratch, stride, w.packed, panel, w.l.key_steps};
+}
+
+// Adds a row of the bias; nothing is read past the last key.
+void add_bias(const Work& w, const int32_t* bias, int32_t* scores) {
+  int64_t s = 0;
+  for (; s + kLanes <= w.a.keys; s += kLanes) {
+    Isa::store(scores + s, Isa::add(Isa::load(scores + s), Isa::load(bias + s)));
+  }
+  for (; s < w.a.keys; ++s) scores[s] += bias[s];
 }
 
 // Adds the zero-point terms, applies the mask, and returns the largest score.
@@ -328,7 +337,7 @@ void deliver(const Work& w, const int32_t* mixed, int32_t total, int64_t out) {
   // The whole fits in int32; without the zero point's term, the sum may have wrapped.
   const auto own = static_cast<int32_t>(kNarrow ? wrap_mul(kOffset - a.v_zero, total) : 0);
   if (inverse > INT32_MAX) {
-    for (int64_t d = 0; d < a.size; ++d) {
+    for (int64_t d = 0; d < a.value_size; ++d) {
       const int64_t value = wrap_add(wrap_mul(wrap_add32(mixed[d], own), inverse), a.offset);
       store(a.out, a.out_type, out + d, shifted(value, a.shift));
     }
@@ -337,39 +346,41 @@ void deliver(const Work& w, const int32_t* mixed, int32_t total, int64_t out) {
   const Factor factor = factor_of(static_cast<int32_t>(inverse));
   const Wide constant = wide_of(a.offset);
   const Isa::Shift shift = Isa::shift(a.shift);
-  for (int64_t d = 0; d < a.size; d += kLanes) {
+  for (int64_t d = 0; d < a.value_size; d += kLanes) {
     const V sum = Isa::add(Isa::load(mixed + d), Isa::set(own));
     const V x = merged(plus(product(sum, factor), constant), shift);
-    store_lanes(a.out_type, a.out, out + d, x, a.size - d);
+    store_lanes(a.out_type, a.out, out + d, x, a.value_size - d);
   }
 }
 
-void attend_rows(const Work& w, const Scoring& c, const uint8_t* q, int count, int64_t out) {
+void attend_rows(const Work& w, const Scoring& c, const uint8_t* q, int count, const int32_t* bias,
+                 int64_t out) {
   const Attention& a = w.a;
   const Layout& l = w.l;
   multiply(query_rows(w, q, count), count, l.columns, w.scores());
   int32_t totals[kRows];
   for (int r = 0; r < count; ++r) {
     int32_t* scores = w.scores() + r * l.columns;
+    if (bias) add_bias(w, bias + r * a.bias_query, scores);
     const int32_t most = settle(w, q + r * a.q_stride, scores);
     totals[r] = weigh(w, c, most, scores, w.weights() + r * l.columns);
   }
   mix(w, count);
   for (int r = 0; r < count; ++r) {
-    deliver(w, w.mixed() + r * l.wide, totals[r], out + r * a.heads * a.size);
+    deliver(w, w.mixed() + r * l.wide, totals[r], out + r * a.heads * a.value_size);
   }
 }
 
 void attend(const Attention& a, int64_t unit, Range queries, std::byte* scratch) {
-  const Layout l = layout_of(a.keys, a.size);
+  const Layout l = layout_of(a.keys, a.size, a.value_size);
   const Work w{a, l, a.packed + unit * l.bytes, scratch};
   const Scoring c{exponent_of(a), probability_of(a)};
-  const int64_t image = unit / a.heads, column = unit % a.heads * a.size;
-  const int64_t out = image * a.queries * a.heads * a.size + column;
+  const int64_t image = unit / a.heads, head = unit % a.heads;
+  const int64_t out = (image * a.queries * a.heads + head) * a.value_size;
   for (int64_t t = queries.begin; t < queries.end; t += kRows) {
     const int count = static_cast<int>(queries.end - t < kRows ? queries.end - t : kRows);
-    const uint8_t* q = a.q + image * a.q_batch + t * a.q_stride + column;
-    attend_rows(w, c, q, count, out + t * a.heads * a.size);
+    const uint8_t* q = a.q + image * a.q_batch + t * a.q_stride + head * a.size;
+    attend_rows(w, c, q, count, bias_of(a, unit, t), out + t * a.heads * a.value_size);
   }
 }
 

@@ -10,10 +10,11 @@ struct Head {
 };
 
 Head head_of(const Attention& a, int64_t unit) {
-  const int64_t image = unit / a.heads, column = unit % a.heads * a.size;
+  const int64_t image = unit / a.heads, head = unit % a.heads;
+  const int64_t column = head * a.size, value_column = head * a.value_size;
   return {a.q + image * a.q_batch + column, a.k + image * a.k_batch + column,
-          a.v + image * a.v_batch + column, a.mask ? a.mask + image * a.keys : nullptr,
-          image * a.queries * a.heads * a.size + column};
+          a.v + image * a.v_batch + value_column, a.mask ? a.mask + image * a.keys : nullptr,
+          image * a.queries * a.heads * a.value_size + value_column};
 }
 
 int32_t score(const Attention& a, const uint8_t* q, const uint8_t* k) {
@@ -22,11 +23,12 @@ int32_t score(const Attention& a, const uint8_t* q, const uint8_t* k) {
   return sum;
 }
 
-int32_t fill_scores(const Attention& a, const Head& h, const uint8_t* q, int32_t* scores) {
+int32_t fill_scores(const Attention& a, const Head& h, const uint8_t* q, const int32_t* bias,
+                    int32_t* scores) {
   int32_t most = INT32_MIN;
   for (int64_t s = 0; s < a.keys; ++s) {
     const bool kept = !h.mask || h.mask[s] >= 1;
-    scores[s] = kept ? score(a, q, h.k + s * a.k_stride) : kDropped;
+    scores[s] = kept ? score(a, q, h.k + s * a.k_stride) + (bias ? bias[s] : 0) : kDropped;
     most = scores[s] > most ? scores[s] : most;
   }
   return most;
@@ -68,7 +70,7 @@ int64_t divide_row(const Attention& a, int32_t total, int32_t* raised) {
 }
 
 void mix(const Attention& a, const Head& h, const int32_t* weights, int64_t inverse, int64_t out) {
-  for (int64_t d = 0; d < a.size; ++d) {
+  for (int64_t d = 0; d < a.value_size; ++d) {
     int32_t sum = 0;
     for (int64_t s = 0; s < a.keys; ++s) sum += weights[s] * (h.v[s * a.v_stride + d] - a.v_zero);
     store(a.out, a.out_type, out + d, shifted(wrap_add(wrap_mul(sum, inverse), a.offset), a.shift));
@@ -77,9 +79,9 @@ void mix(const Attention& a, const Head& h, const int32_t* weights, int64_t inve
 
 }  // namespace
 
-int64_t attention_packed_bytes(int64_t, int64_t) { return 0; }
+int64_t attention_packed_bytes(int64_t, int64_t, int64_t) { return 0; }
 
-int64_t attention_scratch_bytes(int64_t keys, int64_t) { return keys * 4; }
+int64_t attention_scratch_bytes(int64_t keys, int64_t, int64_t) { return keys * 4; }
 
 void pack_attention(const Attention&, int64_t) {}
 
@@ -87,9 +89,9 @@ void attention(const Attention& a, int64_t unit, Range queries, std::byte* scrat
   auto* scores = reinterpret_cast<int32_t*>(scratch);
   const Head h = head_of(a, unit);
   for (int64_t t = queries.begin; t < queries.end; ++t) {
-    const int32_t most = fill_scores(a, h, h.q + t * a.q_stride, scores);
+    const int32_t most = fill_scores(a, h, h.q + t * a.q_stride, bias_of(a, unit, t), scores);
     const int64_t inverse = divide_row(a, raise_row(a, most, scores), scores);
-    mix(a, h, scores, inverse, h.out + t * a.heads * a.size);
+    mix(a, h, scores, inverse, h.out + t * a.heads * a.value_size);
   }
 }
 

@@ -76,6 +76,8 @@ struct Reduce {
 };
 
 void sum(const Reduce&, Range outer);
+// The result has the type of the input.
+void maximum(const Reduce&, Range outer);
 void argmax(const Reduce&, Range outer);
 
 // The largest of `count` bytes.

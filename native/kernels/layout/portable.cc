@@ -68,6 +68,16 @@ void sum_line(const Reduce& r, int64_t outer) {
   }
 }
 
+void max_line(const Reduce& r, int64_t outer, int64_t j) {
+  const int64_t base = outer * r.axis * r.inner + j;
+  int64_t most = load(r.in, r.in_type, base);
+  for (int64_t i = 1; i < r.axis; ++i) {
+    const int64_t value = load(r.in, r.in_type, base + i * r.inner);
+    most = value > most ? value : most;
+  }
+  store(r.out, r.in_type, outer * r.inner + j, static_cast<int32_t>(most));
+}
+
 void argmax_line(const Reduce& r, int64_t outer, int64_t j) {
   const int64_t base = outer * r.axis * r.inner + j;
   int64_t best = 0, most = load(r.in, r.in_type, base);
@@ -167,6 +177,12 @@ void sum(const Reduce& r, Range outer) {
       default:
         sum_line<int32_t>(r, o);
     }
+  }
+}
+
+void maximum(const Reduce& r, Range outer) {
+  for (int64_t o = outer.begin; o < outer.end; ++o) {
+    for (int64_t j = 0; j < r.inner; ++j) max_line(r, o, j);
   }
 }
 

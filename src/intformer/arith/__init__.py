@@ -22,6 +22,8 @@ from intformer.arith.log2 import (
 )
 from intformer.arith.moves import (
     embedding,
+    image_windows,
+    max_axis,
     patches,
     sum_axis,
 )
@@ -53,8 +55,10 @@ from intformer.arith.primitives import (
     Value,
 )
 from intformer.arith.products import (
+    depthwise,
     linear,
     linear16,
+    matmul,
     unpack4,
 )
 from intformer.arith.quadratic import (
@@ -120,8 +124,15 @@ from intformer.arith.softmax import (
     softmax_weights,
     split_heads,
 )
+from intformer.arith.windows import (
+    BIAS_LIMIT,
+    biased_attention,
+    softmax,
+    split_windows,
+)
 
 __all__ = [
+    "BIAS_LIMIT",
     "EXP_BITS",
     "EXP_CONSTANT",
     "EXP_LINEAR",
@@ -155,13 +166,16 @@ __all__ = [
     "add",
     "append_rows",
     "attention",
+    "biased_attention",
     "causal_attention",
     "causal_polynomial_attention",
+    "depthwise",
     "distances",
     "embedding",
     "exp2_weight",
     "exponentials",
     "fixed_newton_sqrt",
+    "image_windows",
     "integer_sqrt",
     "join_heads",
     "l1_norm",
@@ -170,6 +184,8 @@ __all__ = [
     "linear16",
     "log2_attention",
     "log2_weights",
+    "matmul",
+    "max_axis",
     "mix",
     "multiply",
     "newton_bits",
@@ -199,8 +215,10 @@ __all__ = [
     "shift_gelu",
     "shift_sigmoid",
     "shift_weights",
+    "softmax",
     "softmax_weights",
     "split_heads",
+    "split_windows",
     "sum_axis",
     "table",
     "tied_embedding",

@@ -27,6 +27,11 @@ def sum_axis(xp: Primitives, x: Value, *, axis: int) -> Value:
     return xp.sum(xp.cast(x, "int32"), axis)
 
 
+def max_axis(xp: Primitives, x: Value, *, axis: int, dtype: str) -> Value:
+    """The largest value along ``axis`` (kept as 1); ``dtype`` is that of x."""
+    return xp.cast(xp.max(xp.cast(x, "int32"), axis), dtype)
+
+
 def patches(
     xp: Primitives,
     x: Value,
@@ -41,6 +46,21 @@ def patches(
 
     ``size`` is (H, W); ``pad`` uint8 [C] surrounds the image (the zero point of each channel).
     """
+    windows = image_windows(xp, x, pad, size=size, kernel=kernel, stride=stride, padding=padding)
+    return windows[0] if len(windows) == 1 else xp.concat(windows, -1)
+
+
+def image_windows(
+    xp: Primitives,
+    x: Value,
+    pad: Value,
+    *,
+    size: tuple[int, int],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+) -> list[Value]:
+    """For each position of the kernel, row by row, what lies under it: [N,H',W',C]."""
     if padding != (0, 0):
         level = xp.cast(pad, "int32")
         around = {1: (padding[0],) * 2, 2: (padding[1],) * 2}
@@ -52,4 +72,4 @@ def patches(
         band = xp.slice(x, 1, i, i + rows * stride[0] + 1, stride[0])
         for j in range(kernel[1]):
             windows.append(xp.slice(band, 2, j, j + columns * stride[1] + 1, stride[1]))
-    return windows[0] if len(windows) == 1 else xp.concat(windows, -1)
+    return windows

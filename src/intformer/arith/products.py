@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from intformer.arith.primitives import Primitives, Value
+from intformer.arith.moves import image_windows
+from intformer.arith.primitives import Primitives, Scalar, Value
 
 
 def linear(xp: Primitives, x: Value, weight: Value, bias: Value) -> Value:
@@ -39,3 +40,33 @@ def unpack4(xp: Primitives, packed: Value, multiplier: Value, *, rows: int) -> V
     products = levels * xp.reshape(xp.cast(multiplier, "int32"), (0, 0, 1))
     flat = xp.slice(xp.reshape(xp.cast(products, "int8"), (0, -1)), 1, 0, rows)
     return xp.transpose(flat, (1, 0))
+
+
+def matmul(xp: Primitives, a: Value, b: Value, *, a_zero: Scalar, b_zero: Scalar) -> Value:
+    """(a - a_zero) @ (b - b_zero) of two uint8 activations [..., M, K] and [..., K, N] -> int32."""
+    return xp.matmul(a, b, a_zero, b_zero)
+
+
+def depthwise(
+    xp: Primitives,
+    x: Value,
+    pad: Value,
+    weight: Value,
+    bias: Value,
+    *,
+    size: tuple[int, int],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+) -> Value:
+    """A convolution of each channel alone: uint8 [N,H,W,C], int8 [kh·kw,C] -> int32 [N,H',W',C].
+
+    The attributes and ``pad`` are those of ``patches``; the zero point of x is folded into ``bias``
+    int32 [C].
+    """
+    total = bias
+    windows = image_windows(xp, x, pad, size=size, kernel=kernel, stride=stride, padding=padding)
+    for index, window in enumerate(windows):
+        row = xp.reshape(xp.slice(weight, 0, index, index + 1), (1, 1, 1, -1))
+        total = xp.cast(window, "int32") * xp.cast(row, "int32") + total
+    return total

@@ -122,12 +122,15 @@ def _check_size(graph: Graph, sizes: Mapping[str, int]) -> None:
 
     largest = max(count(name) for name in (*graph.inputs, *(node.output for node in graph)))
     for node in graph:
-        if node.op == "attention":
-            width = graph.types[node.inputs[0]].shape[2]
+        if node.op.endswith("attention"):
+            width, keys = (
+                graph.types[node.inputs[0]].shape[-1],
+                graph.types[node.inputs[1]].shape[-2],
+            )
             heads = node.attrs["heads"]
             assert isinstance(width, int) and isinstance(heads, int)
-            scores = count(node.inputs[0]) * count(node.inputs[1]) * heads // width**2
-            largest = max(largest, scores)
+            keys = keys if isinstance(keys, int) else sizes[keys]
+            largest = max(largest, count(node.inputs[0]) // width * heads * keys)
     if largest > MAX_ELEMENTS:
         raise VerifyError(
             f"golden run: a tensor of {largest} numbers, at most {MAX_ELEMENTS} are allowed"

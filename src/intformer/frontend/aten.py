@@ -28,6 +28,7 @@ class Writer(Builder):
     """A builder that also knows the result shape of the operator being mapped."""
 
     result: Shape = ()
+    operator: str = ""
 
 
 def maps(*names: str) -> Callable[[Handler], Handler]:
@@ -68,31 +69,6 @@ def _addmm(w: Writer, input: str, mat1: str, mat2: str, **_: Any) -> str:
 @maps("matmul", "bmm", "mm")
 def _matmul(w: Writer, input: str, other: str = "", mat2: str = "") -> str:
     return w.emit("matmul", input, other or mat2)
-
-
-@maps("conv2d")
-def _conv2d(
-    w: Writer,
-    input: str,
-    weight: str,
-    bias: str | None,
-    stride: Sequence[int],
-    padding: Sequence[int] | str,
-    dilation: Sequence[int],
-    groups: int,
-    **_: Any,
-) -> str:
-    if groups != 1 or any(d != 1 for d in dilation) or isinstance(padding, str):
-        raise CaptureError(
-            f"{w.path}: convolution with groups={groups}, dilation={list(dilation)}, "
-            f"padding={padding!r}; only plain convolutions with numeric padding are supported"
-        )
-    parameters = (input, weight, *([bias] if bias else []))
-    return w.emit("conv2d", *parameters, stride=_pair(stride), padding=_pair(padding))
-
-
-def _pair(values: Sequence[int]) -> tuple[int, ...]:
-    return tuple(values) * (2 if len(values) == 1 else 1)
 
 
 @maps("layer_norm")
@@ -181,7 +157,11 @@ def _neg(w: Writer, input: str) -> str:
 
 @maps("softmax", "_softmax")
 def _softmax(w: Writer, input: str, dim: int, **_: Any) -> str:
-    return w.emit("softmax", input, axis=dim % len(w.shape(input)))
+    rank = len(w.shape(input))
+    axis = dim % rank
+    perm = tuple(rank - 1 if i == axis else axis if i == rank - 1 else i for i in range(rank))
+    last = w.emit("softmax", w.transpose(input, perm), axis=rank - 1)
+    return w.transpose(last, perm)
 
 
 @maps("scaled_dot_product_attention")
@@ -203,21 +183,40 @@ def _sdpa(
         raise CaptureError(f"{w.path}: attention dropout is active; call model.eval() first")
     if scale is None:
         scale = 1 / math.sqrt(shapes.fixed(w.shape(query)[-1]))
-    mask = _key_mask(w, attn_mask) if attn_mask else []
-    return w.emit("sdpa", query, key, value, *mask, scale=scale)
+    if attn_mask is None or _keeps_all(w, attn_mask):
+        return w.emit("sdpa", query, key, value, scale=scale)
+    producer = w.graph.producers().get(attn_mask)
+    if producer is not None and producer.op == "key_mask":
+        return w.emit("sdpa", query, key, value, producer.inputs[0], scale=scale)
+    return _biased(w, query, key, value, _additive(w, attn_mask), scale)
 
 
-def _key_mask(w: Writer, mask: str) -> list[str]:
-    """The integer mask input behind an attention mask; nothing for a mask that keeps all."""
+def _keeps_all(w: Writer, mask: str) -> bool:
     array = w.array(mask)
-    if array is not None and (array.all() if array.dtype == np.bool_ else not array.any()):
-        return []
-    producer = w.graph.producers().get(mask)
-    if producer is None or producer.op != "key_mask":
-        raise CaptureError(
-            f"{w.path}: attention with a bias that is not a key-padding mask is not supported"
-        )
-    return [producer.inputs[0]]
+    if array is None:
+        return False
+    return bool(array.all() if array.dtype == np.bool_ else not array.any())
+
+
+def _additive(w: Writer, mask: str) -> str:
+    """A constant boolean mask as what it adds to the scores."""
+    array = w.array(mask)
+    if array is None or array.dtype != np.bool_:
+        return mask
+    return w.constant(mask, np.where(array, 0.0, DROPPED))
+
+
+def _biased(w: Writer, query: str, key: str, value: str, bias: str, scale: float) -> str:
+    """Attention in single operators, which patterns put together again."""
+    rank = len(w.shape(key))
+    transposed = w.transpose(key, (*range(rank - 2), rank - 1, rank - 2))
+    scores = w.emit("scale", w.emit("matmul", query, transposed), factor=scale)
+    weights = w.emit("softmax", w.emit("add", scores, bias), axis=rank - 1)
+    return w.emit("matmul", weights, value)
+
+
+DROPPED = -1e9
+"""What a mask adds to a score that must not count."""
 
 
 def _operand(w: Writer, value: str | float) -> str:
@@ -269,13 +268,6 @@ def _mean(
     return w.mean(input, tuple(dim), keepdim)
 
 
-@maps("adaptive_avg_pool2d")
-def _pool(w: Writer, input: str, output_size: Sequence[int]) -> str:
-    if list(output_size) != [1, 1]:
-        raise CaptureError(f"{w.path}: pooling to {list(output_size)}; only 1x1 is supported")
-    return w.mean(input, (2, 3), True)
-
-
 @maps(
     *("view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", "squeeze_"),
     *("unsqueeze", "unsqueeze_", "view_as", "reshape_as"),
@@ -311,9 +303,24 @@ def _permute(w: Writer, input: str, dims: Sequence[int]) -> str:
 def _slice(
     w: Writer, input: str, dim: int, start: int | None, end: int | None, step: int = 1
 ) -> str:
-    if step != 1:
-        raise CaptureError(f"{w.path}: slice with step {step}; only step 1 is supported")
-    return w.slice(input, dim, start or 0, _END if end is None else end)
+    piece = w.slice(input, dim, start or 0, _END if end is None else end)
+    return piece if step == 1 else _every(w, piece, dim % len(w.shape(input)), step)
+
+
+def _every(w: Writer, x: str, axis: int, step: int) -> str:
+    """``x[::step]`` along ``axis``: the first of every ``step`` neighbours."""
+    shape = w.shape(x)
+    size = shapes.fixed(shape[axis])
+    whole = size // step
+    parts = []
+    if whole:
+        body = w.slice(x, axis, 0, whole * step)
+        apart = w.reshape(body, (*shape[:axis], whole, step, *shape[axis + 1 :]))
+        first = w.slice(apart, axis + 1, 0, 1)
+        parts.append(w.reshape(first, (*shape[:axis], whole, *shape[axis + 1 :])))
+    if size % step:
+        parts.append(w.slice(x, axis, whole * step, whole * step + 1))
+    return parts[0] if len(parts) == 1 else w.emit("concat", *parts, axis=axis)
 
 
 @maps("narrow")
@@ -368,13 +375,6 @@ def _stack(w: Writer, tensors: Sequence[str], dim: int) -> str:
     dim %= len(w.result)
     shape = (*w.result[:dim], 1, *w.result[dim + 1 :])
     return w.emit("concat", *(w.reshape(x, shape) for x in tensors), axis=dim)
-
-
-@maps("expand", "expand_as", "broadcast_to")
-def _expand(w: Writer, input: str, **_: Any) -> str:
-    if w.shape(input) != w.result:
-        raise CaptureError(f"{w.path}: expand of {list(w.shape(input))} to {list(w.result)}")
-    return input
 
 
 @maps("embedding")

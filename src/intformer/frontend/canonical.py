@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from intformer.errors import CaptureError
 from intformer.frontend.patterns import activation, affine, attention, elementwise, moves, norm
+from intformer.frontend.patterns.batch import split_batch
 from intformer.frontend.rewrite import Pattern, Rewriter
 from intformer.ir.float_ops import CANONICAL
 from intformer.ir.graph import Graph
@@ -32,11 +33,15 @@ PHASES: list[list[Pattern]] = [
         affine.add_to_bias,
         affine.multiply_into_layer,
         affine.fold_batch_norm,
+        affine.multiply_into_convolution,
+        affine.add_into_convolution,
         attention.join_heads,
+        attention.join_windows,
         moves.merge_moves,
         attention.split_projection,
     ],
     [
+        affine.unfold_batch_norm,
         affine.scale_into_layer,
         elementwise.merge_scales,
         elementwise.subtraction,
@@ -52,6 +57,7 @@ def canonicalize(graph: Graph) -> Graph:
         CaptureError: an operator remains that the integer stage has no meaning for.
     """
     graph.prune()
+    split_batch(graph)
     rewriter = Rewriter(graph)
     for patterns in PHASES:
         rewriter.apply(patterns)

@@ -46,6 +46,8 @@ def write_sized(
         return builder.constant(name, full.flat[0].reshape((1,) * full.ndim))
     if not np.issubdtype(full.dtype, np.floating):
         raise CaptureError(f"{builder.path}: {name} makes integers of type {full.dtype} from sizes")
+    if isinstance(shape[0], str) and shape[0].endswith("*N"):
+        return _windows(builder, name, shape, full)
     if shape.count("N") > 1 or (shape[0] != "N" and "N" in shape):
         raise CaptureError(f"{builder.path}: {name} repeats a constant to {list(shape)}")
     one = full[:1]
@@ -63,6 +65,15 @@ def write_sized(
         return builder.constant(name, one[:, :1])
     ids = next(x for x, t in builder.graph.inputs.items() if t.shape[1:] == ("S",))
     return builder.emit("positions", ids, builder.constant(name, one[0]))
+
+
+def _windows(builder: Builder, name: str, shape: Shape, full: Array) -> str:
+    """A constant of one image's windows, repeated for every image (the mask of shifted windows)."""
+    first, second = np.split(full, 2)
+    if not (first == second).all():
+        raise CaptureError(f"{builder.path}: {name} depends on the image's place in the batch")
+    repeated = builder.emit("expand", builder.constant(name, first[None]), axis=0)
+    return builder.reshape(repeated, shape)
 
 
 def _is_uniform(full: Array, evaluate: Callable[[Sizes], Array]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from intformer.errors import CaptureError
@@ -111,12 +111,29 @@ def _elementwise(inputs: list[Shape], attrs: Attributes) -> Shape:
 
 
 def _conv2d(inputs: list[Shape], attrs: Attributes) -> Shape:
-    (n, c, *size), (out, w_in, *kernel) = inputs[0], inputs[1]
+    (n, c, *_), (out, w_in, *kernel) = inputs[0], inputs[1]
     if c != w_in:
         raise CaptureError(f"conv2d of {list(inputs[0])} with weights {list(inputs[1])}")
+    _, _, *spatial = _windows(inputs[0], kernel, attrs)
+    return (n, out, *spatial)
+
+
+def _depthwise(inputs: list[Shape], attrs: Attributes) -> Shape:
+    (_, c, *_), (channels, *kernel) = inputs[0], inputs[1]
+    if c != channels:
+        raise CaptureError(f"depthwise convolution of {list(inputs[0])} with {list(inputs[1])}")
+    return _windows(inputs[0], kernel, attrs)
+
+
+def _max_pool(inputs: list[Shape], attrs: Attributes) -> Shape:
+    return _windows(inputs[0], attrs["kernel"], attrs)
+
+
+def _windows(image: Shape, kernel: Sequence[Dim], attrs: Attributes) -> Shape:
+    n, c, *size = image
     steps = zip(size, kernel, attrs["stride"], attrs["padding"], strict=True)
     spatial = tuple((fixed(d) + 2 * p - fixed(k)) // s + 1 for d, k, s, p in steps)
-    return (n, out, *spatial)
+    return (n, c, *spatial)
 
 
 def _linear(inputs: list[Shape], attrs: Attributes) -> Shape:
@@ -208,14 +225,17 @@ def fixed(dim: Dim) -> int:
 
 
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(UNARY | {"scale", "sqrt", "erf", "exp", "softmax"}, _same),
+    **dict.fromkeys(UNARY | {"scale", "sqrt", "erf", "softmax"}, _same),
     **dict.fromkeys(("layer_norm", "rms_norm", "batch_norm"), _same),
     **dict.fromkeys(("add", "sub", "mul", "div", "pow"), _elementwise),
-    **dict.fromkeys(("attention", "sdpa"), _attention),
+    **dict.fromkeys(("attention", "sdpa", "biased_attention", "biased_sdpa"), _attention),
     "conv2d": _conv2d,
     "linear": _linear,
     "matmul": _matmul,
+    "depthwise": _depthwise,
+    "max_pool": _max_pool,
     "mean": _mean,
+    "max": _mean,
     "reshape": _reshape,
     "transpose": _transpose,
     "slice": _slice,

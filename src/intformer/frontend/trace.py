@@ -27,7 +27,7 @@ from torch.export.graph_signature import InputKind
 from torch.fx import Node as FxNode
 
 from intformer.errors import CaptureError
-from intformer.frontend import aten, shapes
+from intformer.frontend import aten, aten_images, shapes
 from intformer.frontend.derived import write_mask, write_sized
 from intformer.ir.graph import Array, Dim, Graph, Shape
 
@@ -184,11 +184,12 @@ class Trace:
             source, index = node.args
             self.values[node] = self.values[source][index]  # type: ignore[index]
             return
-        handler = aten.TABLE.get(_operator(node))
+        handler = aten_images.TABLE.get(_operator(node))
         if handler is None or not isinstance(node.target, torch._ops.OpOverload):
             raise CaptureError(_unsupported(node))
         if isinstance(node.meta["val"], Tensor):
             self.writer.result = self._shape(node)
+        self.writer.operator = _operator(node)
         self.values[node] = handler(self.writer, **self._arguments(node))
 
     def _arguments(self, node: FxNode) -> dict[str, Any]:

@@ -173,6 +173,30 @@ def _attention(attrs: Attributes, operands: Sequence[Shape], end: int) -> None:
         _masked_weight_is_zero(attrs, size, end)
 
 
+def biased_attention(attrs: Attributes, operands: Sequence[Shape]) -> None:
+    """q [N,W,T,E], k [N,W,S,E], v [N,W,S,F], bias [W|1,heads|1,T|1,S]; heads divide E and F."""
+    q, k, v, bias = operands
+    heads = attrs["heads"]
+    _require(
+        (*q[:2], q[3]) == (*k[:2], k[3]) and k[:3] == v[:3],
+        f"q {shapes.text(q)}, k {shapes.text(k)} and v {shapes.text(v)} do not fit each other",
+    )
+    for width in (q[3], v[3]):
+        _require(
+            isinstance(width, int) and heads >= 1 and width % heads == 0,
+            f"heads = {heads} must be positive and divide the width {width}",
+        )
+    _require(
+        isinstance(q[3], int) and q[3] // heads <= MAX_HEAD_SIZE,
+        f"heads of {q[3]} / {heads} channels, at most {MAX_HEAD_SIZE}",
+    )
+    full = (q[1], heads, q[2], k[2])
+    _require(
+        bias[3] == k[2] and all(b in (1, size) for b, size in zip(bias, full, strict=True)),
+        f"bias {shapes.text(bias)} must be {shapes.text(full)}, or 1 on axes before the last",
+    )
+
+
 def _masked_weight_is_zero(attrs: Attributes, size: int, end: int) -> None:
     """A masked score is -2^30, so its distance to any real score is at least 2^30 - 255²·size."""
     distance = min(2**30 - 255**2 * size, attrs["limit"])
@@ -308,6 +332,32 @@ def embedding(attrs: Attributes, operands: Sequence[Shape]) -> None:
 def positions(attrs: Attributes, operands: Sequence[Shape]) -> None:
     """``like`` has a sequence axis."""
     _require(len(operands[0]) >= 2, f"like {shapes.text(operands[0])} has no sequence axis")
+
+
+def softmax(attrs: Attributes, operands: Sequence[Shape]) -> None:
+    """``x`` has an axis to normalise."""
+    _require(len(operands[0]) > 0, "x must have an axis")
+
+
+def matmul(attrs: Attributes, operands: Sequence[Shape]) -> None:
+    """Matrices of one rank whose leading dimensions are equal, or 1 in the second."""
+    a, b = operands
+    _require(
+        len(a) == len(b) >= 2 and all(y in (1, x) for x, y in zip(a[:-2], b[:-2], strict=True)),
+        f"a {shapes.text(a)} and b {shapes.text(b)} must agree in their leading dimensions",
+    )
+
+
+def depthwise(attrs: Attributes, operands: Sequence[Shape]) -> None:
+    """As patches, with one weight per position and channel and one bias per channel."""
+    x, pad, weight, bias = operands
+    patches(attrs, (x, pad))
+    positions = attrs["kernel"][0] * attrs["kernel"][1]
+    _require(
+        weight == (positions, x[3]) and bias == (x[3],),
+        f"weight {shapes.text(weight)} must be {shapes.text((positions, x[3]))}, bias "
+        f"{shapes.text(bias)} one value per channel",
+    )
 
 
 def patches(attrs: Attributes, operands: Sequence[Shape]) -> None:

@@ -15,8 +15,23 @@ attention       q[N,T,E], k[N,S,E], v[N,S,E],  ``heads``, ``scale``; softmax(sca
                 *mask                          heads are consecutive slices of E. ``mask`` is an
                                                integer [N,S] input, 1 keeps a key, 0 drops it
 gelu            x                              ``approximate`` "none" or "tanh"
+biased_         q[N,W,T,E], k[N,W,S,E],        ``heads``, ``scale``; in each of W windows
+attention       v[N,W,S,F],                    softmax(scale q kᵀ + bias) v per head; the constant
+                bias[W|1,heads|1,T|1,S]        bias holds relative positions and masks
+depthwise       x[N,C,H,W], w[C,kh,kw], *b[C]  ``stride``, ``padding``; each channel alone
+max_pool        x[N,C,H,W]                     ``kernel``, ``stride``, ``padding``
 relu, tanh,     x                              element-wise
-sigmoid, silu
+sigmoid, silu,
+exp, square,
+softplus
+hardswish,      x                              as in PyTorch; ``leaky_relu`` has ``slope``,
+hardsigmoid,                                   ``elu`` ``alpha``, ``clamp`` ``low``, ``high``
+leaky_relu,
+elu, clamp
+mul             a, b                           broadcasting; either may be a constant
+matmul          a[...,M,K], b[...,K,N]         of equal rank; either may be a constant
+softmax         x                              over the last axis, outside of ``attention``
+max             x                              ``axis``, ``keepdims``
 add             a, b                           broadcasting; either may be a constant
 scale           x                              ``factor``; multiplication by a number
 rescale         x[...,C], gain[C], bias[C]     y = x·gain + bias per channel; the quantizer's own
@@ -33,15 +48,20 @@ positions       ids[N,S], table[P,C]           the first S rows of the table -> 
 =============== ============================== ====================================================
 
 Transient, between a frontend and canonicalisation: ``batch_norm`` (x, gamma, beta, mean, var;
-``eps``), ``matmul``, ``softmax`` (``axis``), ``sdpa`` (q, k, v in [N,heads,T,D], *mask; ``scale``),
-``key_mask`` (mask[N,S] -> [N,1,1,S], 0 where a key is kept and -inf where it is dropped), ``mul``,
-``sub``, ``div``, ``pow``, ``sqrt``, ``erf``, ``exp``. Everything else that a model may say
+``eps``), ``sdpa`` (q, k, v in [N,heads,T,D], *mask; ``scale``),
+``key_mask`` (mask[N,S] -> [N,1,1,S], 0 where a key is kept and -inf where it is dropped), ``sub``,
+``div``, ``pow``, ``sqrt``, ``erf``. Everything else that a model may say
 (``select``, ``split``, ``squeeze``, casts, shape and mask arithmetic) is resolved while it is read.
 """
 
 from __future__ import annotations
 
-UNARY = frozenset({"gelu", "relu", "tanh", "sigmoid", "silu"})
+UNARY = frozenset(
+    {
+        *("gelu", "relu", "tanh", "sigmoid", "silu", "exp", "square", "softplus"),
+        *("hardswish", "hardsigmoid", "leaky_relu", "elu", "clamp"),
+    }
+)
 """Element-wise functions of one value; the integer stage turns each into a table."""
 
 CANONICAL = UNARY | frozenset(
@@ -51,6 +71,13 @@ CANONICAL = UNARY | frozenset(
         "layer_norm",
         "rms_norm",
         "attention",
+        "biased_attention",
+        "mul",
+        "matmul",
+        "softmax",
+        "depthwise",
+        "max_pool",
+        "max",
         "add",
         "scale",
         "rescale",
@@ -65,3 +92,6 @@ CANONICAL = UNARY | frozenset(
     }
 )
 """What remains after canonicalisation; ``lower`` accepts these and nothing else."""
+
+WEIGHTED = frozenset({"linear", "conv2d", "depthwise"})
+"""Operators with constant weights and biases, whose sums are accumulators in the integer stage."""

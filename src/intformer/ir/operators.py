@@ -14,6 +14,7 @@ from intformer import arith
 from intformer.errors import VerifyError
 from intformer.ir import constraints
 from intformer.ir.graph import Attribute, Node
+from intformer.ir.images import IMAGES
 from intformer.ir.published import PUBLISHED
 from intformer.ir.specification import (
     ACTIVATION,
@@ -301,7 +302,9 @@ _ALL = (
     ),
 )
 
-OPERATORS: dict[str, Operator] = {operator.name: operator for operator in (*_ALL, *PUBLISHED)}
+OPERATORS: dict[str, Operator] = {
+    operator.name: operator for operator in (*_ALL, *PUBLISHED, *IMAGES)
+}
 """Every operator of the integer stage by name."""
 
 

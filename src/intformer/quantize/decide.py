@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from intformer.ir.float_ops import WEIGHTED
 from intformer.ir.graph import Graph, Node
 from intformer.ir.lanes import LANE_GROUPS
 from intformer.quantize.algorithms.gptq import round_weights, weight_snr
@@ -131,7 +132,7 @@ class Calibration:
         return next(n for n in readers if n.op == node.op and _statistics_key(n) == key)
 
     def _decide_weights(self, decisions: Decisions) -> None:
-        layers = [node for node in self.graph if node.op in ("linear", "conv2d")]
+        layers = [node for node in self.graph if node.op in WEIGHTED]
         for index, node in enumerate(layers):
             self.progress("rounding weights", index, len(layers))
             decisions.weights[node.output] = self._integer_weight(node, decisions)
@@ -176,7 +177,7 @@ class Calibration:
 
 
 def _statistics_key(node: Node) -> str:
-    if node.op != "conv2d":
+    if node.op == "linear":
         return node.inputs[0]
     return f"{node.inputs[0]} {node.output}"
 
@@ -190,6 +191,8 @@ def unfolded_weight(graph: Graph, node: Node, pixels: Pixels | None) -> Tensor:
     weight = torch.from_numpy(graph.constants[node.inputs[1]].astype(np.float64))
     if node.op == "linear":
         return weight
+    if node.op == "depthwise":
+        return weight.reshape(len(weight), -1)
     if _takes_pixels(graph, node) and pixels is not None:
         weight = weight * torch.from_numpy(pixels.factor)[:, None, None]
     return weight.permute(0, 2, 3, 1).reshape(len(weight), -1)

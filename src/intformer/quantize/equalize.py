@@ -102,7 +102,7 @@ class Equalizer:
 
     def _find_attentions(self) -> Iterable[Node]:
         for node in self.graph:
-            if node.op != "attention":
+            if node.op not in ("attention", "biased_attention"):
                 continue
             sources = [self.producers.get(value) for value in node.inputs[:3]]
             alone = all(len(self.consumers[value]) == 1 for value in node.inputs[:3])

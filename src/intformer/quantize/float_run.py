@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -150,6 +150,10 @@ def _rms_norm(x: Tensor, gamma: Tensor, *, eps: float) -> Tensor:
     return F.rms_norm(x, (x.shape[-1],), gamma, eps)
 
 
+def _depthwise(x: Tensor, weight: Tensor, bias: Tensor | None = None, **attrs: Any) -> Tensor:
+    return F.conv2d(x, weight[:, None], bias, groups=len(weight), **attrs)
+
+
 def _batch_norm(
     x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, var: Tensor, *, eps: float
 ) -> Tensor:
@@ -166,6 +170,17 @@ def _attention(
 def _sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, scale: float) -> Tensor:
     keep = None if mask is None else (mask != 0)[:, None, None, :]
     return F.scaled_dot_product_attention(q, k, v, attn_mask=keep, scale=scale)
+
+
+def _biased_attention(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor, *, heads: int, scale: float
+) -> Tensor:
+    q, k, v = (x.reshape(*x.shape[:3], heads, -1).transpose(2, 3) for x in (q, k, v))
+    return _biased_sdpa(q, k, v, bias, scale=scale).transpose(2, 3).flatten(3)
+
+
+def _biased_sdpa(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, *, scale: float) -> Tensor:
+    return ((q @ k.transpose(-2, -1)) * scale + bias).softmax(-1) @ v
 
 
 def _mean(x: Tensor, *, axis: int | tuple[int, ...], keepdims: bool) -> Tensor:
@@ -195,8 +210,20 @@ OPERATORS: dict[str, Operator] = {
     "layer_norm": _layer_norm,
     "rms_norm": _rms_norm,
     "batch_norm": _batch_norm,
+    "depthwise": _depthwise,
+    "max_pool": lambda x, *, kernel, stride, padding: F.max_pool2d(x, kernel, stride, padding),
+    "max": lambda x, *, axis, keepdims: x.amax(axis, keepdim=keepdims),
+    "hardswish": F.hardswish,
+    "hardsigmoid": F.hardsigmoid,
+    "leaky_relu": lambda x, *, slope: F.leaky_relu(x, slope),
+    "elu": lambda x, *, alpha: F.elu(x, alpha),
+    "clamp": lambda x, *, low, high: x.clamp(low, high),
+    "square": torch.square,
+    "softplus": F.softplus,
     "attention": _attention,
     "sdpa": _sdpa,
+    "biased_attention": _biased_attention,
+    "biased_sdpa": _biased_sdpa,
     "gelu": F.gelu,
     "relu": F.relu,
     "tanh": torch.tanh,

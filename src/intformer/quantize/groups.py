@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from intformer.ir.float_ops import UNARY
+from intformer.ir.float_ops import UNARY, WEIGHTED
 from intformer.ir.graph import Graph, Node
 
 SHAPE_ONLY = frozenset({"reshape", "transpose", "slice", "concat", "expand"})
@@ -47,14 +47,16 @@ def _forms_of_input(
 ) -> set[Form]:
     if node.op in SHAPE_ONLY:
         return produced
-    if node.op in ("linear", "conv2d"):
+    if node.op in WEIGHTED:
         if index > 0:
             return set()
         return {"wide"} if node.output in wide_linear else {"narrow"}
     if node.op in UNARY:
         return {"narrow"}
-    if node.op == "attention":
+    if node.op in ("attention", "biased_attention"):
         return {"narrow"} if index < 3 else set()
+    if node.op in ("matmul", "max_pool"):
+        return {"narrow"}
     if node.op in ("layer_norm", "rms_norm", "rescale", "embedding", "positions") and index > 0:
         return set()
     return {"wide"}

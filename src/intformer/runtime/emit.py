@@ -8,9 +8,10 @@ from typing import cast
 
 import numpy as np
 
-from intformer.arith import STORAGE, norm_constants
+from intformer.arith import BIAS_LIMIT, STORAGE, norm_constants
 from intformer.ir.graph import Node
 from intformer.runtime.emit_linear import emit_linear
+from intformer.runtime.emit_products import emit_depthwise, emit_matmul, emit_softmax
 from intformer.runtime.emit_sequence import SEQUENCE_EMITTERS
 from intformer.runtime.fuse import Group
 from intformer.runtime.memory import Location
@@ -137,22 +138,38 @@ def _norm(builder: Builder, node: Node) -> None:
 def _attention(builder: Builder, node: Node) -> None:
     from intformer import _native
 
-    batch, queries, width = builder.shape(node.inputs[0])
-    keys, heads = builder.shape(node.inputs[1])[1], _integer(node, "heads")
-    numbers = [QUERY_BLOCK, batch, heads, queries, keys, width // heads, width, width, width]
-    numbers += [queries * width, keys * width, keys * width]
+    *lead, queries, width = builder.shape(node.inputs[0])
+    *_, keys, wide = builder.shape(node.inputs[2])
+    batch, heads = math.prod(lead), _integer(node, "heads")
+    sizes = keys, width // heads, wide // heads
+    numbers = [QUERY_BLOCK, batch, heads, queries, *sizes, width, width, wide]
+    numbers += [queries * width, keys * width, keys * wide]
     constants = ("q_zero", "k_zero", "v_zero", "limit", "multiplier", "exp_shift", "gain", "offset")
     numbers += [_integer(node, key) for key in (*constants, "shift")]
     numbers.append(_dtype_code(builder, node.output))
     unit, bits = (cast(int, node.attrs.get(key, 16)) for key in ("unit", "bits"))
     numbers += [_SOFTMAX_KINDS[node.op], unit, bits]
-    packed = _native.attention_packed_bytes(keys, width // heads) * batch * heads
+    biased, extra = node.op == "biased_attention", node.inputs[3:]
+    numbers += _bias_strides(builder.shape(extra[0])) if biased else [1, 0, 0, 0]
+    packed = _native.attention_packed_bytes(*sizes) * batch * heads
     places: list[Location | None] = [builder.locate(name) for name in node.inputs[:3]]
-    places.append(builder.locate(node.inputs[3]) if len(node.inputs) == 4 else None)
+    places.append(builder.locate(extra[0]) if extra and not biased else None)
     places += [builder.define(node.output), builder.scratch(packed) if packed else None]
+    places.append(_bounded_bias(builder, extra[0]) if biased else None)
     if packed:
         builder.step("attention_pack", places, numbers)
     builder.step("attention", places, numbers)
+
+
+def _bias_strides(shape: tuple[int, ...]) -> list[int]:
+    """Number of windows, and elements between windows, heads and queries; 0 repeats."""
+    steps = [0 if size == 1 else step for size, step in zip(shape, strides_of(shape), strict=True)]
+    return [shape[0], *steps[:3]]
+
+
+def _bounded_bias(builder: Builder, name: str) -> Location:
+    values = builder.graph.constants[name]
+    return builder.constant(("bias", name), lambda: np.clip(values, -BIAS_LIMIT, BIAS_LIMIT))
 
 
 def _embedding(builder: Builder, node: Node) -> None:
@@ -170,7 +187,7 @@ def _positions(builder: Builder, node: Node) -> None:
 
 
 def _reduce(builder: Builder, node: Node) -> None:
-    """``sum`` and ``argmax``."""
+    """``sum``, ``max`` and ``argmax``."""
     shape = builder.shape(node.inputs[0])
     axis = _integer(node, "axis") % len(shape)
     outer, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
@@ -250,6 +267,7 @@ _NORM_KINDS = {"rms_norm": 0, "layer_norm": 1, "newton_norm": 2}
 
 _SOFTMAX_KINDS = {
     "attention": 0,
+    "biased_attention": 0,
     "shift_attention": 1,
     "quadratic_attention": 2,
     "log2_attention": 3,
@@ -268,6 +286,10 @@ _EMITTERS: dict[str, Callable[[Builder, Node], None]] = {
     "positions": _positions,
     "sum": _reduce,
     "argmax": _reduce,
+    "max": _reduce,
+    "matmul": emit_matmul,
+    "depthwise": emit_depthwise,
+    "softmax": emit_softmax,
     "patches": _patches,
     "unpack4": _unpack4,
     "reshape": _reshape,

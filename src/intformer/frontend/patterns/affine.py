@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from intformer.frontend.rewrite import Rewriter
+from intformer.ir.float_ops import WEIGHTED
 from intformer.ir.graph import Array, Node
 
 NORMS = ("layer_norm", "rms_norm")
@@ -77,7 +78,7 @@ def _scaled(rw: Rewriter, layer: Node, factor: Array, like: str | None) -> str:
 
 def fold_batch_norm(rw: Rewriter, node: Node) -> str | None:
     """Batch norm after a convolution or a linear layer is an affine map per channel."""
-    layer = rw.sole(node.inputs[0], "conv2d", "linear") if node.op == "batch_norm" else None
+    layer = rw.sole(node.inputs[0], *WEIGHTED) if node.op == "batch_norm" else None
     if layer is None or (layer.op == "linear" and len(rw.shape(layer.output)) != 2):
         return None
     gamma, beta, mean, var = (rw.graph.constants[p].astype(np.float64) for p in node.inputs[1:])
@@ -90,3 +91,50 @@ def fold_batch_norm(rw: Rewriter, node: Node) -> str | None:
     folded = beta + shift * factor
     b = rw.parameter(name, folded) if bias else rw.constant(name, folded)
     return rw.emit_with(layer.op, [x, rw.parameter(w, weight), b], layer.attrs, layer.name)
+
+
+def unfold_batch_norm(rw: Rewriter, node: Node) -> str | None:
+    """Batch norm that no layer can take is a gain and a shift per channel."""
+    if node.op != "batch_norm":
+        return None
+    gamma, beta, mean, var = (rw.graph.constants[p].astype(np.float64) for p in node.inputs[1:])
+    factor = gamma / np.sqrt(var + node.number("eps"))
+    tail = (1,) * (len(rw.shape(node.output)) - 2)
+    gain = rw.constant(node.inputs[1], factor.reshape(-1, *tail))
+    shift = rw.constant(node.inputs[2], (beta - mean * factor).reshape(-1, *tail))
+    return rw.emit("add", rw.emit("mul", node.inputs[0], gain), shift)
+
+
+def multiply_into_convolution(rw: Rewriter, node: Node) -> str | None:
+    """A constant per channel, multiplied onto a convolution, goes into its weights."""
+    if node.op != "mul":
+        return None
+    for x, c in rw.sides(node):
+        vector, layer = _per_channel(rw, c), rw.sole(x, "conv2d", "depthwise")
+        if vector is not None and layer is not None and rw.shape(x) == rw.shape(node.output):
+            full = np.broadcast_to(vector, len(rw.graph.constants[layer.inputs[1]]))
+            return _scaled(rw, layer, np.array(full), None)
+    return None
+
+
+def add_into_convolution(rw: Rewriter, node: Node) -> str | None:
+    """A constant per channel, added to a convolution, is (part of) its bias."""
+    if node.op != "add":
+        return None
+    for x, c in rw.sides(node):
+        vector, layer = _per_channel(rw, c), rw.sole(x, "conv2d", "depthwise")
+        if vector is None or layer is None or rw.shape(x) != rw.shape(node.output):
+            continue
+        full = np.broadcast_to(vector, len(rw.graph.constants[layer.inputs[1]]))
+        old = rw.graph.constants[layer.inputs[2]] if len(layer.inputs) > 2 else 0.0
+        bias = rw.constant(f"{layer.name}.bias", full + old)
+        return rw.emit_with(layer.op, [*layer.inputs[:2], bias], layer.attrs, layer.name)
+    return None
+
+
+def _per_channel(rw: Rewriter, value: str) -> Array | None:
+    """A constant [C, 1, 1] or [1, C, 1, 1] as a vector."""
+    array = rw.array(value)
+    if array is None or array.ndim not in (3, 4) or array.shape[-2:] != (1, 1):
+        return None
+    return array.reshape(-1) if array.ndim == 3 or len(array) == 1 else None

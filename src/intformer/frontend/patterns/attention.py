@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from intformer.errors import CaptureError
 from intformer.frontend.patterns.moves import chain, concrete, moved
 from intformer.frontend.rewrite import Rewriter
-from intformer.frontend.shapes import fixed
-from intformer.ir.graph import Node
+from intformer.frontend.shapes import fixed, product
+from intformer.ir.graph import Array, Dim, Node, Shape
 
 
 @dataclass
@@ -21,6 +23,7 @@ class _Scores:
     k_transposed: str
     scale: float
     mask: tuple[str, ...]
+    bias: Array | None
 
 
 def fuse_eager(rw: Rewriter, node: Node) -> str | None:
@@ -35,30 +38,55 @@ def fuse_eager(rw: Rewriter, node: Node) -> str | None:
     if scores is None:
         return None
     k = rw.transpose(scores.k_transposed, (*range(rank - 2), rank - 1, rank - 2))
-    return rw.emit("sdpa", scores.q, k, node.inputs[1], *scores.mask, scale=scores.scale)
+    operands = scores.q, k, node.inputs[1]
+    if rank > 4 or scores.bias is not None:
+        if scores.mask or rank < 3:
+            return None
+        bias = np.zeros(1) if scores.bias is None else scores.bias
+        return rw.emit("biased_sdpa", *operands, rw.constant("bias", bias), scale=scores.scale)
+    if len({rw.shape(x)[:-2] for x in operands}) > 1 or rw.shape(k) != rw.shape(node.inputs[1]):
+        return None
+    return rw.emit("sdpa", *operands, *scores.mask, scale=scores.scale)
 
 
 def _scores(rw: Rewriter, value: str) -> _Scores | None:
     scale, mask = 1.0, ()  # type: float, tuple[str, ...]
+    bias: Array | None = None
     while True:
         node = rw.sole(value, "scale", "add", "matmul")
         if node is None:
             return None
         if node.op == "matmul":
-            return _Scores(node.inputs[0], node.inputs[1], scale, mask)
+            return _Scores(node.inputs[0], node.inputs[1], scale, mask, bias)
         if node.op == "scale":
             value, scale = node.inputs[0], scale * node.number("factor")
             continue
         found = [(x, rw.producer(m, "key_mask")) for x, m in rw.sides(node)]
         masked = [(x, m) for x, m in found if m is not None]
-        if not masked or mask:
+        if not masked:
+            constant = [(x, c) for x, c in _constants(rw, node) if c is not None]
+            if not constant or rw.shape(constant[0][0]) != rw.shape(node.output):
+                return None
+            value, added = constant[0][0], constant[0][1] * np.float32(scale)
+            bias = added if bias is None else bias + added
+            continue
+        if mask:
             return None
         value, mask = masked[0][0], masked[0][1].inputs
 
 
+def _constants(rw: Rewriter, node: Node) -> list[tuple[str, Array | None]]:
+    """Each side of an addition with the constant on the other side, repeated or not."""
+    found = []
+    for x, c in rw.sides(node):
+        expand = rw.producer(c, "expand")
+        found.append((x, rw.array(expand.inputs[0] if expand else c)))
+    return found
+
+
 def absorb_scale(rw: Rewriter, node: Node) -> str | None:
     """A factor on q or k, on either side of splitting the heads, goes into ``sdpa``'s scale."""
-    if node.op != "sdpa":
+    if node.op not in ("sdpa", "biased_sdpa"):
         return None
     for operand in (0, 1):
         nodes = chain(rw, node.inputs[operand])
@@ -72,7 +100,7 @@ def absorb_scale(rw: Rewriter, node: Node) -> str | None:
         inputs = [*node.inputs]
         inputs[operand] = value
         scale = node.number("scale") * factor.number("factor")
-        return rw.emit("sdpa", *inputs, scale=scale)
+        return rw.emit(node.op, *inputs, scale=scale)
     return None
 
 
@@ -93,6 +121,51 @@ def join_heads(rw: Rewriter, node: Node) -> str | None:
     return rw.transpose(rw.reshape(result, (n, t, heads, d)), (0, 2, 1, 3))
 
 
+def join_windows(rw: Rewriter, node: Node) -> str | None:
+    """``biased_sdpa`` on [N, *windows, heads, T, D] becomes ``biased_attention`` between moves."""
+    if node.op != "biased_sdpa":
+        return None
+    heads = fixed(rw.shape(node.inputs[0])[-3]) if len(rw.shape(node.inputs[0])) > 3 else 1
+    q, k, v = (_windows(rw, x) for x in node.inputs[:3])
+    bias = rw.graph.constants[node.inputs[3]]
+    full = (rw.shape(q)[1], heads, rw.shape(q)[2], rw.shape(k)[2])
+    bias = _window_bias(bias, rw.shape(node.output), full)
+    scale = node.attrs["scale"]
+    constant = rw.constant(f"{node.name}.bias", bias)
+    result = rw.emit("biased_attention", q, k, v, constant, heads=heads, scale=scale)
+    shape = rw.shape(node.output)
+    if len(shape) == 3:
+        return rw.reshape(result, shape)
+    apart = (*shape[:-3], shape[-2], heads, shape[-1])
+    rank = len(shape)
+    perm = (*range(rank - 3), rank - 2, rank - 3, rank - 1)
+    return rw.transpose(rw.reshape(result, apart), perm)
+
+
+def _windows(rw: Rewriter, value: str) -> str:
+    """[N, *windows, heads, T, D] as [N, W, T, heads·D]; [N, T, D] as [N, 1, T, D]."""
+    shape, rank = rw.shape(value), len(rw.shape(value))
+    if rank == 3:
+        return rw.reshape(value, (shape[0], 1, *shape[1:]))
+    moved = rw.transpose(value, (*range(rank - 3), rank - 2, rank - 3, rank - 1))
+    windows = math.prod(fixed(d) for d in shape[1:-3])
+    return rw.reshape(moved, (shape[0], windows, shape[-2], fixed(shape[-3]) * fixed(shape[-1])))
+
+
+def _window_bias(bias: Array, shape: Shape, full: Shape) -> Array:
+    """A bias that broadcasts to [N, *windows, heads, T, S] as [W or 1, heads or 1, T or 1, S]."""
+    windows = [fixed(d) for d in shape[1:-3]]
+    if len(shape) == 3:
+        bias = bias[:, None] if bias.ndim == 3 else bias
+    lead = len(windows) + 3
+    bias = bias.reshape((1,) * (1 + lead - bias.ndim) + bias.shape)[0]
+    if any(size != 1 for size in bias.shape[:-3]):
+        bias = np.broadcast_to(bias, (*windows, *bias.shape[-3:]))
+    bias = bias.reshape(-1, *bias.shape[-3:])
+    keys = fixed(full[3])
+    return np.ascontiguousarray(np.broadcast_to(bias, (*bias.shape[:3], keys)), np.float32)
+
+
 def _flat(rw: Rewriter, value: str) -> str:
     n, heads, t, d = rw.shape(value)
     return rw.reshape(rw.transpose(value, (0, 2, 1, 3)), (n, t, fixed(heads) * fixed(d)))
@@ -100,29 +173,33 @@ def _flat(rw: Rewriter, value: str) -> str:
 
 def split_projection(rw: Rewriter, node: Node) -> str | None:
     """A merged qkv (or kv) layer becomes one layer per operand of the attention."""
-    if node.op != "attention":
+    if node.op not in ("attention", "biased_attention"):
         return None
     operands = [_own_rows(rw, x, "qkv"[i]) for i, x in enumerate(node.inputs[:3])]
     if not any(operands):
         return None
     inputs = [new or old for new, old in zip(operands, node.inputs[:3], strict=True)]
-    return rw.emit_with("attention", [*inputs, *node.inputs[3:]], node.attrs)
+    return rw.emit_with(node.op, [*inputs, *node.inputs[3:]], node.attrs)
 
 
 def _own_rows(rw: Rewriter, value: str, part: str) -> str | None:
     """A linear layer that makes ``value`` directly, if ``value`` is channels of one picked."""
     nodes = chain(rw, value)
     linear = rw.producer(nodes[0].inputs[0], "linear") if nodes else None
-    if linear is None or rw.shape(linear.output)[:-1] != rw.shape(value)[:-1]:
+    if linear is None or _rows_of(rw, linear.output) != _rows_of(rw, value):
         return None
     rows = _rows(rw, nodes, linear)
-    if rows is None:
+    if rows is None or rows == list(range(fixed(rw.shape(linear.output)[-1]))):
         return None
     path = f"{linear.name}.{part}"
     _, weight, *bias = linear.inputs
     parameters = [rw.constant(f"{path}.weight", rw.graph.constants[weight][rows])]
     parameters += [rw.constant(f"{path}.bias", rw.graph.constants[b][rows]) for b in bias]
-    return rw.emit("linear", linear.inputs[0], *parameters, path=path)
+    return rw.reshape(rw.emit("linear", linear.inputs[0], *parameters, path=path), rw.shape(value))
+
+
+def _rows_of(rw: Rewriter, value: str) -> Dim:
+    return product(rw.shape(value)[:-1])
 
 
 def _rows(rw: Rewriter, nodes: list[Node], linear: Node) -> list[int] | None:

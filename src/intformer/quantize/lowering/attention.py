@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from intformer.arith import EXP_BITS, EXP_STEPS
+import numpy as np
+from numpy.typing import NDArray
+
+from intformer.arith import BIAS_LIMIT, EXP_BITS, EXP_STEPS
 from intformer.ir.graph import Node
 from intformer.quantize.groups import Form
 from intformer.quantize.lowering.context import Context
@@ -16,7 +19,7 @@ GAIN_BITS = 31
 
 
 def lower_attention(context: Context, request: Request, node: Node, form: Form, name: str) -> str:
-    """softmax(scale·q·kᵀ)·v with uint8 q, k, v; the output scale is part of the row reciprocal."""
+    """softmax(scale·q·kᵀ + bias)·v with uint8 q, k, v; the output scale is in the reciprocal."""
     q, k, v = (context.affine(value, "narrow") for value in node.inputs[:3])
     target = context.affine(node.output, form)
     operands = [request(context, value, "narrow") for value in node.inputs[:3]]
@@ -25,16 +28,22 @@ def lower_attention(context: Context, request: Request, node: Node, form: Form, 
     heads = node.attrs["heads"]
     assert isinstance(width, int) and isinstance(heads, int)
     reach = 255 * 255 * (width // heads)
-    # A masked key stands at -2^30 and must be driven to weight 0 whatever the other scores are.
-    largest = 2**30 - reach if len(node.inputs) > 3 else 2 * reach
-    limit, multiplier, exp_shift = exponent_parameters(
-        steps, largest, must_end=len(node.inputs) > 3
-    )
+    biased, masked = node.op == "biased_attention", node.op == "attention" and len(node.inputs) > 3
+    extra = node.inputs[3:]
+    largest = 2 * reach
+    if masked:
+        # A masked key stands at -2^30 and must be driven to weight 0 whatever the others are.
+        largest = 2**30 - reach
+    if biased:
+        bias = _integer_bias(context, node, q.scale * k.scale * node.number("scale"))
+        extra = (context.constant(f"{name}.bias", bias),)
+        largest += int(bias.max()) - int(bias.min())
+    limit, multiplier, exp_shift = exponent_parameters(steps, min(largest, 2**30), must_end=masked)
     ratio = v.scale / target.scale
     shift = min(GAIN_BITS - max(math.frexp(ratio)[1], 0), GAIN_BITS)
     return context.emit(
-        "attention",
-        (*operands, *node.inputs[3:]),
+        node.op,
+        (*operands, *extra),
         node.name,
         name,
         heads=heads,
@@ -49,6 +58,12 @@ def lower_attention(context: Context, request: Request, node: Node, form: Form, 
         shift=shift,
         dtype=target.dtype,
     )
+
+
+def _integer_bias(context: Context, node: Node, step: float) -> NDArray[np.int32]:
+    """What is added to the integer scores, whose unit is ``step``."""
+    levels = np.floor(context.vector(node.inputs[3]) / step + 0.5)
+    return np.clip(levels, -BIAS_LIMIT, BIAS_LIMIT).astype(np.int32)
 
 
 def exponent_parameters(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from intformer.errors import CaptureError
-from intformer.ir.graph import Node
+from intformer.ir.graph import Attribute, Node
 from intformer.quantize.groups import Form
 from intformer.quantize.lowering.context import Accumulator, Context
 from intformer.quantize.params import FloatArray, IntegerWeight
@@ -22,16 +22,12 @@ def lower_linear(context: Context, request: Request, node: Node, form: Form, nam
     return context.requantize(sums.value, sums.scale, 0, target, node.name, name)
 
 
-def lower_conv2d(context: Context, request: Request, node: Node, form: Form, name: str) -> str:
-    """As a linear layer over patches; the result is channels-last."""
-    context.channels_last.add(node.output)
-    return lower_linear(context, request, node, form, name)
-
-
 def accumulate(context: Context, request: Request, node: Node) -> Accumulator:
-    """The int32 sums of a linear or conv2d, emitted once."""
+    """The int32 sums of a layer with weights, emitted once."""
     if node.output not in context.accumulators:
-        emit = _accumulate_conv2d if node.op == "conv2d" else _accumulate_linear
+        if node.op != "linear":
+            context.channels_last.add(node.output)
+        emit = _accumulate_linear if node.op == "linear" else _accumulate_windows
         context.accumulators[node.output] = emit(context, request, node)
     return context.accumulators[node.output]
 
@@ -45,36 +41,47 @@ def _accumulate_linear(context: Context, request: Request, node: Node) -> Accumu
     return _emit(context, node, op, x, weight, affine.scale, float(affine.zero_point))
 
 
-def _accumulate_conv2d(context: Context, request: Request, node: Node) -> Accumulator:
+def _accumulate_windows(context: Context, request: Request, node: Node) -> Accumulator:
+    """A convolution: of all channels as a linear layer over patches, or of each by itself."""
     value, weight = node.inputs[0], context.decisions.weights[node.output]
+    channels = context.source.types[value].shape[1]
+    assert isinstance(channels, int)
     if value in context.source.inputs:
         assert context.pixels is not None
         x, scale, zero = value, 1.0, context.pixels.zero
     else:
         affine = context.affine(value, "narrow")
-        x, scale = request(context, value, "narrow"), affine.scale
-        zero = np.full(weight_shape(context, node)[1], float(affine.zero_point))
-    if value not in context.channels_last:
-        raise CaptureError(f"convolution '{node.name}' must follow the image or a convolution")
-    kernel = weight_shape(context, node)[2:]
-    size = context.shape(x)[1:3]
+        x, scale = channels_last(context, request, value, "narrow"), affine.scale
+        zero = np.full(channels, float(affine.zero_point))
+    kernel = weight_shape(context, node)[-2:]
     pad = context.constant(f"{node.output}.pad", np.floor(zero + 0.5).astype(np.uint8))
-    windows = context.emit(
-        "patches",
-        (x, pad),
-        node.name,
-        f"{node.output}.patches",
-        size=tuple(int(s) for s in size),
-        kernel=kernel,
-        stride=node.numbers("stride"),
-        padding=node.numbers("padding"),
-    )
+    attrs = window_attributes(context, x, node, kernel)
+    if node.op == "depthwise":
+        return _emit(context, node, "depthwise", x, weight, scale, zero, pad, **attrs)
+    windows = context.emit("patches", (x, pad), node.name, f"{node.output}.patches", **attrs)
     tiled = np.tile(zero, kernel[0] * kernel[1])
     return _emit(context, node, "linear", windows, weight, scale, tiled)
 
 
+def window_attributes(
+    context: Context, x: str, node: Node, kernel: tuple[int, ...]
+) -> dict[str, Attribute]:
+    """Attributes of ``patches`` and ``depthwise`` for the windows of ``node`` on ``x``."""
+    size = tuple(int(s) for s in context.shape(x)[1:3])
+    stride, padding = node.numbers("stride"), node.numbers("padding")
+    return {"size": size, "kernel": kernel, "stride": stride, "padding": padding}
+
+
+def channels_last(context: Context, request: Request, value: str, form: Form) -> str:
+    """The integers of a feature map as [N, H, W, C], whatever made it."""
+    x = request(context, value, form)
+    if value in context.channels_last:
+        return x
+    return context.emit("transpose", (x,), value, f"{value}.channels_last", perm=(0, 2, 3, 1))
+
+
 def weight_shape(context: Context, node: Node) -> tuple[int, ...]:
-    """(O, C, kh, kw) of a convolution."""
+    """(O, C, kh, kw) of a convolution, (C, kh, kw) of a depthwise one."""
     return tuple(context.source.constants[node.inputs[1]].shape)
 
 
@@ -86,17 +93,21 @@ def _emit(
     weight: IntegerWeight,
     input_scale: float,
     zero: float | FloatArray,
+    *extra: str,
+    **attrs: Attribute,
 ) -> Accumulator:
     """bias + Σ (x - zero)·w, with the zero point folded into the integer bias."""
     scale = weight.scale * input_scale
-    shifted = np.broadcast_to(zero, len(weight.values)) @ weight.values.astype(np.float64)
+    values = weight.values.astype(np.float64)
+    each = op == "depthwise"  # zero is per output channel there, else per input
+    shifted = zero * values.sum(axis=0) if each else np.broadcast_to(zero, len(values)) @ values
     bias = np.floor(weight.bias / scale - shifted + 0.5)
     if np.abs(bias).max() >= 2**31:
         raise CaptureError(f"layer '{node.name}': its bias does not fit 32 bits")
     name = node.inputs[1]
     integers = _weight(context, node, weight)
-    inputs = (x, integers, context.constant(f"{name}.bias", bias.astype(np.int32)))
-    return Accumulator(context.emit(op, inputs, node.name, f"{node.output}.sum"), scale)
+    inputs = (x, *extra, integers, context.constant(f"{name}.bias", bias.astype(np.int32)))
+    return Accumulator(context.emit(op, inputs, node.name, f"{node.output}.sum", **attrs), scale)
 
 
 def _weight(context: Context, node: Node, weight: IntegerWeight) -> str:

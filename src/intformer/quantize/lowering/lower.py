@@ -18,7 +18,10 @@ SUFFIX = {"narrow": "u8", "wide": "wide"}
 ELEMENTWISE = UNARY | {"scale"}
 """Operators that work in any layout and keep it."""
 
-LAYOUT_AWARE = ELEMENTWISE | {"conv2d", "reshape", "transpose", "slice", "concat"}
+LAYOUT_AWARE = ELEMENTWISE | {
+    *("conv2d", "depthwise", "max_pool", "add", "mul"),
+    *("reshape", "transpose", "slice", "concat"),
+}
 """Operators whose rules take channels-last feature maps; the others get channels first."""
 
 

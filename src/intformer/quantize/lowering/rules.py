@@ -12,12 +12,21 @@ import numpy as np
 
 from intformer.arith import NORM_BITS
 from intformer.errors import CaptureError
+from intformer.ir.float_ops import UNARY
 from intformer.ir.graph import Node
 from intformer.quantize.dyadic import LARGEST_SHIFT, multipliers, offsets, shift_for
 from intformer.quantize.groups import Form
 from intformer.quantize.lowering.attention import lower_attention
 from intformer.quantize.lowering.context import Context
-from intformer.quantize.lowering.linear import accumulate, lower_conv2d, lower_linear
+from intformer.quantize.lowering.linear import lower_linear
+from intformer.quantize.lowering.operands import branches
+from intformer.quantize.lowering.products import (
+    lower_matmul,
+    lower_max,
+    lower_max_pool,
+    lower_mul,
+    lower_softmax,
+)
 from intformer.quantize.lowering.shape import (
     lower_concat,
     lower_expand,
@@ -26,7 +35,6 @@ from intformer.quantize.lowering.shape import (
     lower_transpose,
 )
 from intformer.quantize.lowering.unary import lower_relu, lower_unary
-from intformer.quantize.params import Affine, FloatArray
 
 Request = Callable[[Context, str, Form], str]
 Rule = Callable[[Context, Request, Node, Form, str], str]
@@ -86,8 +94,7 @@ def lower_add(context: Context, request: Request, node: Node, form: Form, name: 
     if form == "narrow" and context.both_forms(node.output):
         return _from_wide(context, request, node, name)
     target = context.affine(node.output, form)
-    left, left_scale = _branch(context, request, node.inputs[0])
-    right, right_scale = _branch(context, request, node.inputs[1])
+    (left, left_scale), (right, right_scale) = branches(context, request, node, sums=True)
     ratios = left_scale / target.scale, right_scale / target.scale
     shift = shift_for(*ratios)
     return context.emit(
@@ -104,20 +111,6 @@ def lower_add(context: Context, request: Request, node: Node, form: Form, name: 
         shift=shift,
         dtype=target.dtype,
     )
-
-
-def _branch(context: Context, request: Request, value: str) -> tuple[str, FloatArray]:
-    """An operand of an add and its scale (zero point 0)."""
-    if value in context.source.constants:
-        array = context.vector(value)
-        affine = Affine(max(float(np.abs(array).max()), 1e-30) / 32767, 0, "int16")
-        integers = affine.quantize(array).astype(np.int16)
-        return context.constant(f"{value}.wide", integers), np.atleast_1d(affine.scale)
-    producer = context.producers.get(value)
-    if producer is not None and producer.op == "linear" and context.only_use(value):
-        sums = accumulate(context, request, producer)
-        return sums.value, sums.scale
-    return request(context, value, "wide"), np.atleast_1d(context.affine(value, "wide").scale)
 
 
 def lower_scale(context: Context, request: Request, node: Node, form: Form, name: str) -> str:
@@ -206,15 +199,19 @@ def lower_positions(context: Context, request: Request, node: Node, form: Form, 
 
 RULES: dict[str, Rule] = {
     "linear": lower_linear,
-    "conv2d": lower_conv2d,
+    "conv2d": lower_linear,
+    "depthwise": lower_linear,
+    "mul": lower_mul,
+    "matmul": lower_matmul,
+    "softmax": lower_softmax,
+    "max": lower_max,
+    "max_pool": lower_max_pool,
     "layer_norm": lower_norm,
     "rms_norm": lower_norm,
     "attention": lower_attention,
-    "gelu": lower_unary,
+    "biased_attention": lower_attention,
+    **dict.fromkeys(UNARY, lower_unary),
     "relu": lower_relu,
-    "tanh": lower_unary,
-    "sigmoid": lower_unary,
-    "silu": lower_unary,
     "add": lower_add,
     "scale": lower_scale,
     "rescale": lower_rescale,

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from intformer.errors import CaptureError
 from intformer.ir.graph import Node
 from intformer.quantize.groups import Form
 from intformer.quantize.lowering.context import Context
+from intformer.quantize.lowering.linear import channels_last
 
 Request = Callable[[Context, str, Form], str]
 
@@ -26,6 +26,9 @@ def lower_reshape(context: Context, request: Request, node: Node, form: Form, na
 def lower_transpose(context: Context, request: Request, node: Node, form: Form, name: str) -> str:
     perm = node.attrs["perm"]
     assert isinstance(perm, tuple)
+    turned = _turned(context, request, node, perm, form)
+    if turned is not None:
+        return turned
     flattened = context.producers.get(node.inputs[0])
     if perm == (0, 2, 1) and flattened is not None and _flattens_image(context, flattened):
         request(context, flattened.inputs[0], form)
@@ -36,6 +39,23 @@ def lower_transpose(context: Context, request: Request, node: Node, form: Form, 
             return context.emit("reshape", (x,), node.name, name, shape=(0, -1, channels))
     x = _channels_first(context, request, node, form, name)
     return context.emit("transpose", (x,), node.name, name, perm=perm)
+
+
+def _turned(
+    context: Context, request: Request, node: Node, perm: tuple[int, ...], form: Form
+) -> str | None:
+    """Nothing moves between the layouts of a feature map whose integers have the other one."""
+    value = node.inputs[0]
+    if perm == (0, 3, 1, 2):
+        x = request(context, value, form)
+        if value not in context.channels_last:
+            context.channels_last.add(node.output)
+            return x
+    if perm == (0, 2, 3, 1):
+        x = request(context, value, form)
+        if value in context.channels_last:
+            return x
+    return None
 
 
 def _flattens_image(context: Context, node: Node) -> bool:
@@ -56,13 +76,22 @@ def lower_slice(context: Context, request: Request, node: Node, form: Form, name
 
 
 def lower_concat(context: Context, request: Request, node: Node, form: Form, name: str) -> str:
-    parts = [request(context, value, form) for value in node.inputs]
-    if any(value in context.channels_last for value in node.inputs):
-        raise CaptureError(f"concat '{node.name}' of feature maps is not supported")
     axis = node.attrs["axis"]
     assert isinstance(axis, int)
+    parts, last = aligned(context, request, node, form)
     axis %= len(context.shape(parts[0]))
+    if last:
+        axis = (0, 3, 1, 2)[axis]
     return context.emit("concat", parts, node.name, name, axis=axis)
+
+
+def aligned(context: Context, request: Request, node: Node, form: Form) -> tuple[list[str], bool]:
+    """The inputs in one layout, and whether that is channels-last; then the output has it too."""
+    parts = [request(context, value, form) for value in node.inputs]
+    if not any(value in context.channels_last for value in node.inputs):
+        return parts, False
+    context.channels_last.add(node.output)
+    return [channels_last(context, request, value, form) for value in node.inputs], True
 
 
 def lower_expand(context: Context, request: Request, node: Node, form: Form, name: str) -> str:

@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from intformer.ir.float_ops import WEIGHTED
 from intformer.ir.graph import Node
 from intformer.quantize.dyadic import multipliers, offsets, shift_for
+from intformer.quantize.float_run import evaluate
 from intformer.quantize.groups import Form
 from intformer.quantize.lowering.context import Context
 from intformer.quantize.lowering.linear import accumulate
@@ -72,11 +74,11 @@ def lower_relu(context: Context, request: Request, node: Node, form: Form, name:
     """After a linear layer or convolution a ReLU is the lower clip of its requantize."""
     producer = context.producers.get(node.inputs[0])
     target = context.affine(node.output, form)
-    fusable = producer is not None and producer.op in ("linear", "conv2d")
+    fusable = producer is not None and producer.op in WEIGHTED
     if form == "narrow" and target.zero_point == 0 and fusable and context.only_use(node.inputs[0]):
         assert producer is not None
         sums = accumulate(context, request, producer)
-        if producer.op == "conv2d":
+        if producer.op != "linear":
             context.channels_last.add(node.output)
         return context.requantize(sums.value, sums.scale, 0, target, node.name, name)
     if node.inputs[0] in context.channels_last:
@@ -92,9 +94,7 @@ def apply(node: Node, x: FloatArray) -> FloatArray:
             return np.asarray(0.5 * x * (1 + np.tanh(inner)))
         half = torch.erf(torch.from_numpy(x / math.sqrt(2))).numpy()
         return np.asarray(0.5 * x * (1 + half))
-    if node.op == "relu":
-        return np.asarray(np.maximum(x, 0))
-    if node.op == "tanh":
-        return np.asarray(np.tanh(x))
-    sigmoid = 0.5 * (1 + np.tanh(0.5 * x))
-    return np.asarray(sigmoid if node.op == "sigmoid" else x * sigmoid)
+    if node.op in ("sigmoid", "silu"):
+        sigmoid = 0.5 * (1 + np.tanh(0.5 * x))
+        return np.asarray(sigmoid if node.op == "sigmoid" else x * sigmoid)
+    return np.asarray(evaluate(node, [torch.from_numpy(x)]).numpy())
