@@ -68,7 +68,7 @@ def node_with_two_outputs(g: Graph) -> None:
 
 @rejected("linear-64", "unknown operator")
 def unknown_operator(g: Graph) -> None:
-    g.nodes[0].op = "softmax"
+    g.nodes[0].op = "sigmoid"
 
 
 @rejected("bert_like", "limit -3 must be a positive integer")

@@ -117,16 +117,25 @@ def _avg_pool2d(
     count_include_pad: bool,
     divisor_override: int | None,
 ) -> str:
-    kernel = pair(kernel_size)
-    attrs = {"stride": pair(stride or kernel_size), "padding": pair(padding)}
-    _refuse_ceil(w, input, kernel, attrs, ceil_mode)
-    channels = shapes.fixed(w.shape(input)[1])
-    share = 1 / (divisor_override or kernel[0] * kernel[1])
-    weight = w.constant(f"{w.path}.share", np.full((channels, *kernel), share))
-    result = w.emit_with("depthwise", [input, weight], attrs)
-    if count_include_pad or not any(attrs["padding"]) or divisor_override:
+    kernel, step, around = pair(kernel_size), pair(stride or kernel_size), pair(padding)
+    _refuse_ceil(w, input, kernel, {"stride": step, "padding": around}, ceil_mode)
+    if divisor_override:
+        raise CaptureError(f"{w.path}: average pooling with a divisor of its own")
+    result = average(w, input, kernel, step, around)
+    if count_include_pad or not any(around):
         return result
-    return w.emit("mul", result, w.constant(f"{w.path}.border", _border(w, input, kernel, attrs)))
+    border = _border(w, input, kernel, {"stride": step, "padding": around})
+    return w.emit("mul", result, w.constant(f"{w.path}.border", border))
+
+
+def average(
+    w: Writer, x: str, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int]
+) -> str:
+    """The mean of each window, zeros around the image included."""
+    channels = shapes.fixed(w.shape(x)[1])
+    share = np.full((channels, *kernel), 1 / (kernel[0] * kernel[1]))
+    weight = w.constant(f"{w.path}.share", share)
+    return w.emit("depthwise", x, weight, stride=tuple(stride), padding=tuple(padding))
 
 
 def _border(w: Writer, x: str, kernel: tuple[int, ...], attrs: dict[str, Any]) -> Array:
@@ -137,7 +146,8 @@ def _border(w: Writer, x: str, kernel: tuple[int, ...], attrs: dict[str, Any]) -
         starts = np.arange(0, size + 2 * pad - kernel[axis] + 1, attrs["stride"][axis]) - pad
         inside = np.minimum(starts + kernel[axis], size) - np.maximum(starts, 0)
         lines.append(kernel[axis] / inside)
-    return np.multiply.outer(*lines)
+    border: Array = np.multiply.outer(*lines)
+    return border
 
 
 def _refuse_ceil(
@@ -164,7 +174,7 @@ def _max_pool2d(
     _refuse_ceil(w, input, kernel, attrs, ceil_mode)
     if any(d != 1 for d in dilation):
         raise CaptureError(f"{w.path}: pooling with dilation")
-    return w.emit("max_pool", input, kernel=kernel, **attrs)
+    return w.emit_with("max_pool", [input], {"kernel": kernel, **attrs})
 
 
 @maps("adaptive_avg_pool2d")
@@ -175,7 +185,7 @@ def _adaptive_avg_pool2d(w: Writer, input: str, output_size: Sequence[int]) -> s
     if any(size % out for size, out in zip(sizes, output_size, strict=True)):
         raise CaptureError(f"{w.path}: pooling of {sizes} to {list(output_size)}")
     kernel = [size // out for size, out in zip(sizes, output_size, strict=True)]
-    return _avg_pool2d(w, input, kernel, kernel, (0, 0), False, True, None)
+    return average(w, input, kernel, kernel, (0, 0))
 
 
 @maps("adaptive_avg_pool1d")
@@ -239,16 +249,21 @@ def _zeros(w: Writer, like: str, axis: int, count: int) -> str:
 
 @maps("amax")
 def _amax(w: Writer, input: str, dim: Sequence[int], keepdim: bool = False) -> str:
-    for axis in sorted((d % len(w.shape(input)) for d in dim), reverse=True):
-        input = w.emit("max", input, axis=axis, keepdims=keepdim)
-    return input
+    return largest(w, input, dim, keepdim)
+
+
+def largest(w: Writer, x: str, axes: Sequence[int], keepdims: bool) -> str:
+    """The maximum over some axes."""
+    for axis in sorted((d % len(w.shape(x)) for d in axes), reverse=True):
+        x = w.emit("max", x, axis=axis, keepdims=keepdims)
+    return x
 
 
 @maps("max")
 def _max(w: Writer, input: str, dim: int | None = None, keepdim: bool = False) -> list[str]:
     if dim is None:
         raise CaptureError(f"{w.path}: maximum over all axes would mix the samples of a batch")
-    return [_amax(w, input, [dim], keepdim)]
+    return [largest(w, input, [dim], keepdim)]
 
 
 @maps("sum")
@@ -257,8 +272,13 @@ def _sum(
 ) -> str:
     if not dim:
         raise CaptureError(f"{w.path}: sum over all axes would mix the samples of a batch")
-    sizes = [shapes.fixed(w.shape(input)[axis]) for axis in dim]
-    mean = w.mean(input, tuple(dim), keepdim)
+    return total(w, input, dim, keepdim)
+
+
+def total(w: Writer, x: str, axes: Sequence[int], keepdims: bool) -> str:
+    """The sum over fixed axes, as a multiple of the mean."""
+    sizes = [shapes.fixed(w.shape(x)[axis]) for axis in axes]
+    mean = w.mean(x, tuple(axes), keepdims)
     return w.emit("scale", mean, factor=float(np.prod(sizes)))
 
 
@@ -357,8 +377,7 @@ def _vector_norm(
 ) -> str:
     if ord != 2 or not dim:
         raise CaptureError(f"{w.path}: norm of order {ord} over {dim}")
-    squares = _sum(w, w.emit("mul", input, input), dim, keepdim)
-    return w.emit("sqrt", squares)
+    return w.emit("sqrt", total(w, w.emit("mul", input, input), dim, keepdim))
 
 
 @maps(

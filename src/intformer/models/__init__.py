@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from intformer.models.config import read_stored
@@ -45,9 +46,9 @@ def load_model(folder: str | Path) -> ImageModel:
         TypeError: it has a field that its architecture lacks.
         RuntimeError: the weights do not fit the configuration.
     """
-    loaders = {"vit": load_vit, "swin": load_swin}
+    loaders: dict[str, Callable[[Path], ImageModel]] = {"vit": load_vit, "swin": load_swin}
     architecture = read_stored(Path(folder) / "config.json")["architecture"]
     if architecture not in loaders:
         known = ", ".join(loaders)
         raise ValueError(f"architecture {architecture!r} is not one of {known}")
-    return loaders[architecture](folder)
+    return loaders[architecture](Path(folder))

@@ -63,7 +63,10 @@ class ImageConfig:
         if stored.pop("architecture") != cls.architecture:
             raise ValueError(f"{path} does not describe a {cls.architecture} model")
         # JSON has no tuples, and a frozen (hashable) configuration can hold no lists.
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()})
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()
+        }
+        return cls(**fields)
 
 
 @dataclass(frozen=True)
