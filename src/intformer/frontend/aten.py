@@ -141,7 +141,7 @@ def _unary(op: str) -> Handler:
     return handler
 
 
-for _op in ("relu", "tanh", "sigmoid", "silu", "sqrt", "erf", "exp"):
+for _op in ("relu", "tanh", "sigmoid", "silu", "sqrt", "erf", "exp", "square"):
     maps(_op, f"{_op}_")(_unary(_op))
 
 
@@ -304,10 +304,10 @@ def _slice(
     w: Writer, input: str, dim: int, start: int | None, end: int | None, step: int = 1
 ) -> str:
     piece = w.slice(input, dim, start or 0, _END if end is None else end)
-    return piece if step == 1 else _every(w, piece, dim % len(w.shape(input)), step)
+    return piece if step == 1 else every(w, piece, dim % len(w.shape(input)), step)
 
 
-def _every(w: Writer, x: str, axis: int, step: int) -> str:
+def every(w: Writer, x: str, axis: int, step: int) -> str:
     """``x[::step]`` along ``axis``: the first of every ``step`` neighbours."""
     shape = w.shape(x)
     size = shapes.fixed(shape[axis])

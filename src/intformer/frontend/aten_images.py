@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 
 from intformer.errors import CaptureError
 from intformer.frontend import shapes
-from intformer.frontend.aten import TABLE, Writer, maps
+from intformer.frontend.aten import TABLE, Writer, every, maps
 from intformer.ir.graph import Array
 
 __all__ = ["TABLE"]
@@ -222,17 +224,22 @@ def _pad(
     """Zeros around, or a part cut off where a number is negative."""
     if mode != "constant" or value:
         raise CaptureError(f"{w.path}: padding with {value if mode == 'constant' else mode}")
+    return padded(w, input, pad)
+
+
+def padded(w: Writer, x: str, pad: Sequence[int]) -> str:
+    """``x`` with zeros around: before and after, the last axis first."""
     for index in range(0, len(pad), 2):
-        axis = len(w.shape(input)) - 1 - index // 2
+        axis = len(w.shape(x)) - 1 - index // 2
         before, after = pad[index], pad[index + 1]
-        size = w.shape(input)[axis]
+        size = w.shape(x)[axis]
         if before < 0 or after < 0:
-            input = w.slice(input, axis, max(-before, 0), shapes.fixed(size) + min(after, 0))
-        parts = [_zeros(w, input, axis, before), input, _zeros(w, input, axis, after)]
+            x = w.slice(x, axis, max(-before, 0), shapes.fixed(size) + min(after, 0))
+        parts = [_zeros(w, x, axis, before), x, _zeros(w, x, axis, after)]
         joined = [part for part in parts if part]
         if len(joined) > 1:
-            input = w.emit("concat", *joined, axis=axis)
-    return input
+            x = w.emit("concat", *joined, axis=axis)
+    return x
 
 
 def _zeros(w: Writer, like: str, axis: int, count: int) -> str:
@@ -418,3 +425,46 @@ def _softplus(w: Writer, input: str, beta: float = 1, threshold: float = 20) -> 
 @maps("hardswish", "hardswish_", "hardsigmoid", "hardsigmoid_")
 def _hard(w: Writer, input: str) -> str:
     return w.emit(w.operator.rstrip("_"), input)
+
+
+@maps("im2col")
+def _im2col(
+    w: Writer,
+    input: str,
+    kernel_size: Sequence[int],
+    dilation: Sequence[int],
+    padding: Sequence[int],
+    stride: Sequence[int],
+) -> str:
+    """Windows as columns: [N, C, H, W] -> [N, C·kh·kw, positions]."""
+    if any(d != 1 for d in dilation):
+        raise CaptureError(f"{w.path}: windows with dilation")
+    (kh, kw), (sh, sw) = pair(kernel_size), pair(stride)
+    (ph, pw) = pair(padding)
+    x = padded(w, input, (pw, pw, ph, ph))
+    n, channels, height, width = w.shape(x)
+    rows, columns = (shapes.fixed(height) - kh) // sh + 1, (shapes.fixed(width) - kw) // sw + 1
+    parts = []
+    for i in range(kh):
+        band = every(w, w.slice(x, 2, i, i + (rows - 1) * sh + 1), 2, sh)
+        for j in range(kw):
+            piece = every(w, w.slice(band, 3, j, j + (columns - 1) * sw + 1), 3, sw)
+            parts.append(w.reshape(piece, (n, channels, 1, rows * columns)))
+    return w.reshape(w.emit("concat", *parts, axis=2), w.result)
+
+
+@maps("upsample_bilinear2d", "upsample_bicubic2d", "upsample_nearest2d")
+def _upsample(
+    w: Writer, input: str, align_corners: bool | None = None, antialias: bool = False, **_: Any
+) -> str:
+    """Resizing is a fixed matrix along each axis."""
+    kind = next(m for m in ("bilinear", "bicubic", "nearest") if m in w.operator)
+    for axis in (2, 3):
+        old, new = shapes.fixed(w.shape(input)[axis]), shapes.fixed(w.result[axis])
+        line = torch.eye(old)[None, :, :, None].expand(1, old, old, 1)
+        options = {} if kind == "nearest" else {"align_corners": bool(align_corners)}
+        grown = F.interpolate(line, (new, 1), mode=kind, **options)[0, :, :, 0]
+        weight = w.constant(f"{w.path}.resize", grown.T.contiguous().numpy())
+        perm = (0, 1, 3, 2) if axis == 2 else (0, 1, 2, 3)
+        input = w.transpose(w.emit("linear", w.transpose(input, perm), weight), perm)
+    return input

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from intformer.errors import CaptureError
-from intformer.frontend.patterns import activation, affine, attention, elementwise, moves, norm
+from intformer.frontend.patterns import (
+    activation,
+    affine,
+    attention,
+    elementwise,
+    moves,
+    norm,
+    remainders,
+)
 from intformer.frontend.patterns.batch import split_batch
 from intformer.frontend.rewrite import Pattern, Rewriter
 from intformer.ir.float_ops import CANONICAL
@@ -22,6 +30,7 @@ PHASES: list[list[Pattern]] = [
         norm.reciprocal_root,
         norm.fuse_norm,
         activation.fuse_activation,
+        remainders.normalize_vector,
     ],
     # Attention takes the factors on q and k before linear layers can.
     [
@@ -45,6 +54,9 @@ PHASES: list[list[Pattern]] = [
         affine.scale_into_layer,
         elementwise.merge_scales,
         elementwise.subtraction,
+        remainders.square,
+        remainders.quotient,
+        remainders.left_matrix,
         elementwise.fold_into_positions,
     ],
 ]

@@ -225,7 +225,7 @@ def fixed(dim: Dim) -> int:
 
 
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(UNARY | {"scale", "sqrt", "erf", "softmax"}, _same),
+    **dict.fromkeys(UNARY | {"scale", "erf", "softmax"}, _same),
     **dict.fromkeys(("layer_norm", "rms_norm", "batch_norm"), _same),
     **dict.fromkeys(("add", "sub", "mul", "div", "pow"), _elementwise),
     **dict.fromkeys(("attention", "sdpa", "biased_attention", "biased_sdpa"), _attention),

@@ -23,7 +23,8 @@ max_pool        x[N,C,H,W]                     ``kernel``, ``stride``, ``padding
 relu, tanh,     x                              element-wise
 sigmoid, silu,
 exp, square,
-softplus
+softplus, sqrt,
+reciprocal
 hardswish,      x                              as in PyTorch; ``leaky_relu`` has ``slope``,
 hardsigmoid,                                   ``elu`` ``alpha``, ``clamp`` ``low``, ``high``
 leaky_relu,
@@ -50,7 +51,7 @@ positions       ids[N,S], table[P,C]           the first S rows of the table -> 
 Transient, between a frontend and canonicalisation: ``batch_norm`` (x, gamma, beta, mean, var;
 ``eps``), ``sdpa`` (q, k, v in [N,heads,T,D], *mask; ``scale``),
 ``key_mask`` (mask[N,S] -> [N,1,1,S], 0 where a key is kept and -inf where it is dropped), ``sub``,
-``div``, ``pow``, ``sqrt``, ``erf``. Everything else that a model may say
+``div``, ``pow``, ``erf``. Everything else that a model may say
 (``select``, ``split``, ``squeeze``, casts, shape and mask arithmetic) is resolved while it is read.
 """
 
@@ -59,6 +60,7 @@ from __future__ import annotations
 UNARY = frozenset(
     {
         *("gelu", "relu", "tanh", "sigmoid", "silu", "exp", "square", "softplus"),
+        *("reciprocal", "sqrt"),
         *("hardswish", "hardsigmoid", "leaky_relu", "elu", "clamp"),
     }
 )

@@ -109,6 +109,9 @@ def join_heads(rw: Rewriter, node: Node) -> str | None:
     if node.op != "sdpa":
         return None
     rank = len(rw.shape(node.inputs[0]))
+    if rank > 4 and len(node.inputs) == 3:
+        nothing = rw.constant("bias", np.zeros(1))
+        return rw.emit("biased_sdpa", *node.inputs, nothing, scale=node.attrs["scale"])
     if rank not in (3, 4):
         raise CaptureError(f"{node.name}: attention on {rank} axes; expected [N, heads, T, D]")
     heads = fixed(rw.shape(node.inputs[0])[1]) if rank == 4 else 1
