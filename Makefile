@@ -13,6 +13,7 @@ help:
 	@echo "make demo        set up, quantize the zoo model, prove it, classify photographs, write a report"
 	@echo "make test        set up and run all tests"
 	@echo "make wheel-test  build the wheel and test it without torch, from an empty directory"
+	@echo "make sanitize    run the tests of the kernels under address, undefined and thread sanitizers"
 	@echo "make lint        formatting, lint, types and import rules"
 	@echo "make docs        regenerate the generated parts of the documentation"
 
@@ -37,6 +38,9 @@ wheel-test:
 	out/wheel/venv/bin/python -m pip wheel --quiet --no-deps --wheel-dir out/wheel .
 	out/wheel/venv/bin/python -m pip install --quiet out/wheel/*.whl pytest pytest-timeout hypothesis
 	cd out/wheel/empty && ../venv/bin/python -m pytest -p no:cacheprovider $(CURDIR)/tests
+
+sanitize: $(READY)
+	PYTHONPATH=tests $(BIN)/python tests/sanitize.py
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

@@ -5,9 +5,7 @@
 // of bytes or numbers with their count in front. A request is [ticket, command, arguments...], its
 // answer [ticket, 0, bytes] or [ticket, 1, message]. Runs are answered by threads of their own, in
 // any order.
-#include <condition_variable>
 #include <cstdio>
-#include <cstdlib>
 #include <exception>
 #include <map>
 #include <mutex>
@@ -26,9 +24,10 @@ using Bytes = std::vector<std::byte>;
 
 // --- reading requests
 
-// Reads exactly `size` bytes; the end of the input ends the process.
+struct EndOfInput {};
+
 void read_exactly(void* to, size_t size) {
-  if (size && std::fread(to, 1, size, stdin) != size) std::exit(0);
+  if (size && std::fread(to, 1, size, stdin) != size) throw EndOfInput{};
 }
 
 int64_t read_number() {
@@ -201,4 +200,10 @@ class Server {
 }  // namespace
 }  // namespace intformer
 
-int main() { intformer::Server().serve(); }
+int main() {
+  try {
+    intformer::Server().serve();
+  } catch (const intformer::EndOfInput&) {
+    return 0;
+  }
+}

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from emulated import run_on_arm
+from runner_build import KERNEL_TESTS, kernel_tests
 
-HERE = Path(__file__).parent
-ALL = ("kernel_conformance", "session", "linear_kernels", "attention_kernels", "norm_kernels")
 TESTS = {
-    "portable": ALL[:2],
-    "dotprod": (*ALL, "low_bits"),
-    "i8mm": ALL[:3],  # has products of its own and shares the rest
+    "portable": KERNEL_TESTS[:2],
+    "dotprod": KERNEL_TESTS,
+    "i8mm": KERNEL_TESTS[:3],  # has products of its own and shares the rest
 }
 DESCRIBE = "import other_process, intformer.runtime as r; d = r.describe(); print(*d['levels'])"
 
 
 @pytest.mark.parametrize("level", TESTS)
 def test_level_equals_reference(level: str) -> None:
-    files = [str(HERE / f"test_{name}.py") for name in TESTS[level]]
-    options = ["-q", "-x", "-p", "no:cacheprovider", "-p", "other_process"]
-    done = run_on_arm(level, "-m", "pytest", *options, *files)
+    done = run_on_arm(level, *kernel_tests(TESTS[level]))
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
 
 

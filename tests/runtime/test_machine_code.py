@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from emulated import arm_build
+from emulated import arm_runner
 
 ROOT = Path(__file__).parents[2]
 X86 = re.compile(
@@ -66,7 +66,7 @@ def test_kernels_have_no_floating_point() -> None:
 
 
 def test_kernels_for_arm_have_no_floating_point() -> None:
-    objects = list(arm_build().glob(OBJECTS))
+    objects = list(arm_runner().parent.glob(OBJECTS))
     assert {"arm_dotprod.cc.o", "arm_i8mm.cc.o", "portable.cc.o"} <= {p.name for p in objects}
     assert_no_floating_point(objects, "aarch64-linux-gnu-objdump", ARM, "//")
 

@@ -29,21 +29,24 @@ void pair_tile(const TileSource& s, int32_t* out, int64_t out_stride) {
   INTFORMER_UNROLL for (int p = 0; p < Pairs; ++p) {
     INTFORMER_UNROLL for (int v = 0; v < 2 * Vectors; ++v) sums[p][v] = Isa::zero();
   }
-  const std::byte* a = s.a;
-  const std::byte* b = s.b;
-  for (int64_t step = 0; step < s.steps; step += DotMatrix::kSteps) {
+  const std::byte *a[Pairs], *b[Vectors];
+  INTFORMER_UNROLL for (int p = 0; p < Pairs; ++p) a[p] = s.a + 2 * p * s.a_stride;
+  INTFORMER_UNROLL for (int v = 0; v < Vectors; ++v) b[v] = s.b + v * s.b_panel;
+  for (int64_t steps = s.steps; steps > 0; steps -= DotMatrix::kSteps) {
     uint8x16_t rows[Pairs];
     INTFORMER_UNROLL for (int p = 0; p < Pairs; ++p) {
-      rows[p] = vreinterpretq_u8_s32(Isa::load(a + 2 * p * s.a_stride));
+      rows[p] = vreinterpretq_u8_s32(Isa::load(a[p]));
+      a[p] += 16;
     }
     INTFORMER_UNROLL for (int v = 0; v < 2 * Vectors; ++v) {
-      const V columns = Isa::load(b + v / 2 * s.b_panel + v % 2 * 16);
+      const V columns = Isa::load(b[v / 2] + v % 2 * 16);
       INTFORMER_UNROLL for (int p = 0; p < Pairs; ++p) {
         sums[p][v] = vusmmlaq_s32(sums[p][v], rows[p], vreinterpretq_s8_s32(columns));
       }
+      // Loads of B that wait for their turn leave registers to the sums.
+      asm volatile("" : : : "memory");
     }
-    a += 16;
-    b += 32;
+    INTFORMER_UNROLL for (int v = 0; v < Vectors; ++v) b[v] += 32;
   }
   INTFORMER_UNROLL for (int p = 0; p < Pairs; ++p) {
     INTFORMER_UNROLL for (int v = 0; v < Vectors; ++v) {

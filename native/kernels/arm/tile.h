@@ -45,13 +45,14 @@ struct DotSingle {
 
 template <class Dot, int kPart, int Rows, int Vectors>
 inline __attribute__((always_inline)) void tile_part(V (&sums)[Rows][Vectors],
-                                                     const int8x16_t (&a)[Rows], const std::byte* b,
-                                                     int64_t panel) {
+                                                     const int8x16_t (&a)[Rows],
+                                                     const std::byte* const (&b)[Vectors]) {
   INTFORMER_UNROLL for (int v = 0; v < Vectors; ++v) {
-    const std::byte* right = b + v * panel + 16 * kPart;
     INTFORMER_UNROLL for (int r = 0; r < Rows; ++r) {
-      sums[r][v] = Dot::template add<kPart>(sums[r][v], a[r], right);
+      sums[r][v] = Dot::template add<kPart>(sums[r][v], a[r], b[v] + 16 * kPart);
     }
+    // Loads of B that wait for their turn leave registers to the sums.
+    asm volatile("" : : : "memory");
   }
 }
 
@@ -64,19 +65,20 @@ void tile(const TileSource& s, int64_t, int32_t* out, int64_t out_stride) {
   INTFORMER_UNROLL for (int r = 0; r < Rows; ++r) {
     INTFORMER_UNROLL for (int v = 0; v < Vectors; ++v) sums[r][v] = Isa::zero();
   }
-  const std::byte* a = s.a;
-  const std::byte* b = s.b;
-  for (int64_t step = 0; step < s.steps; step += Dot::kSteps) {
+  const std::byte *a[Rows], *b[Vectors];
+  INTFORMER_UNROLL for (int r = 0; r < Rows; ++r) a[r] = s.a + r * s.a_stride;
+  INTFORMER_UNROLL for (int v = 0; v < Vectors; ++v) b[v] = s.b + v * s.b_panel;
+  for (int64_t steps = s.steps; steps > 0; steps -= Dot::kSteps) {
     int8x16_t left[Rows];
     INTFORMER_UNROLL for (int r = 0; r < Rows; ++r) {
-      left[r] = vreinterpretq_s8_s32(Isa::load(a + r * s.a_stride));
+      left[r] = vreinterpretq_s8_s32(Isa::load(a[r]));
+      a[r] += 16;
     }
-    tile_part<Dot, 0>(sums, left, b, s.b_panel);
-    tile_part<Dot, 1>(sums, left, b, s.b_panel);
-    tile_part<Dot, 2>(sums, left, b, s.b_panel);
-    tile_part<Dot, 3>(sums, left, b, s.b_panel);
-    a += 16;
-    b += 64;
+    tile_part<Dot, 0>(sums, left, b);
+    tile_part<Dot, 1>(sums, left, b);
+    tile_part<Dot, 2>(sums, left, b);
+    tile_part<Dot, 3>(sums, left, b);
+    INTFORMER_UNROLL for (int v = 0; v < Vectors; ++v) b[v] += 64;
   }
   INTFORMER_UNROLL for (int r = 0; r < Rows; ++r) {
     INTFORMER_UNROLL for (int v = 0; v < Vectors; ++v) {
