@@ -7,6 +7,7 @@ Needs GCC or Clang with the sanitizers' libraries. The first finding ends the ru
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 from intformer.runtime import describe
@@ -32,4 +33,6 @@ def main(sanitizers: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:] or list(SANITIZERS)))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("sanitizers", nargs="*", default=SANITIZERS, metavar="SANITIZERS")
+    sys.exit(main(parser.parse_args().sanitizers))
