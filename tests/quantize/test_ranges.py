@@ -9,6 +9,7 @@ from torch import nn
 
 import intformer
 from intformer.program import Program
+from intformer.quantize.algorithms.clipping import affine_for, signal_to_noise
 from intformer.quantize.observers import Histogram
 
 
@@ -63,9 +64,21 @@ def test_rare_massive_activations_keep_16_bits() -> None:
 
 
 def test_16_bits_pay_beside_a_massive_activation() -> None:
-    promoted, model = program(60.0, promote_below_db=100.0)
+    promoted, model = program(60.0)
     plain, _ = program(60.0, promote_below_db=0.0)
+    assert "linear16" in operators(promoted)
     assert error(promoted, model) < 0.25 * error(plain, model)
+
+
+def test_a_constant_channel_is_no_signal() -> None:
+    """Its energy alone would hide that 8 bits leave nothing of the other channels."""
+    values = torch.cat([torch.randn(4000), torch.full((1000,), 100.0)])
+    histogram = Histogram()
+    histogram.update(values[:, None])
+    coarse = affine_for(-5.0, 100.0, 8)
+    assert signal_to_noise(histogram, coarse) > 45
+    assert signal_to_noise(histogram, coarse, 2 * 0.8) < 22
+    assert signal_to_noise(histogram, coarse, 1e9) == signal_to_noise(histogram, coarse)
 
 
 def test_ordinary_activations_stay_narrow() -> None:

@@ -62,7 +62,13 @@ class Calibration:
         self.covariances = self._wanted_covariances()
         self._observe("calibrating", self._update)
         decisions = Ranges(
-            self.graph, self.recipe, self.roots, self.histograms, self.extremes, self.progress
+            self.graph,
+            self.recipe,
+            self.roots,
+            self.histograms,
+            self.extremes,
+            self.progress,
+            self._variances(),
         ).choose()
         self._decide_weights(decisions)
         return self.graph, decisions
@@ -125,6 +131,14 @@ class Calibration:
             reads = node.op in ("linear", "conv2d") and node.inputs[0] == name
             if reads and key in self.covariances and self._first_reader(node) is node:
                 self.covariances[key].update(_rows(self.graph, node, x, self.pixels))
+
+    def _variances(self) -> dict[str, float]:
+        """Mean variance of the channels of what linear layers read."""
+        return {
+            self.roots[value]: float(found.centred.diagonal().mean())
+            for value, found in self.covariances.items()
+            if value in self.roots
+        }
 
     def _first_reader(self, node: Node) -> Node:
         key = _statistics_key(node)

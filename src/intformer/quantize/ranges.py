@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from intformer.ir.float_ops import UNARY
 from intformer.ir.graph import Graph, Node
@@ -19,7 +20,10 @@ PROMOTED_LEVELS = 2**13 - 1
 
 @dataclass
 class Ranges:
-    """Chooses scales; ``roots`` says which values share one, the histograms are by root."""
+    """Chooses scales; ``roots`` says which values share one, the histograms are by root.
+
+    ``variances`` (by root) are mean variances of channels, where they are known.
+    """
 
     graph: Graph
     recipe: Recipe
@@ -27,6 +31,7 @@ class Ranges:
     narrow: dict[str, Histogram]
     wide: dict[str, Histogram]
     progress: Callable[[str, int, int], None]
+    variances: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.producers = self.graph.producers()
@@ -88,8 +93,9 @@ class Ranges:
         decisions.splits[node.output] = self.narrow[source].high * self.recipe.residual_margin
 
     def _is_too_coarse(self, root: str, affine: Affine) -> bool:
-        limit = self.recipe.promote_below_db
-        return self._only_linear(root) and signal_to_noise(self.narrow[root], affine) < limit
+        """Whether 8 bits lose too much; a large channel that never changes is no signal."""
+        limit, most = self.recipe.promote_below_db, 2 * self.variances.get(root, math.inf)
+        return self._only_linear(root) and signal_to_noise(self.narrow[root], affine, most) < limit
 
     def _only_linear(self, root: str) -> bool:
         readers = self.readers(root)

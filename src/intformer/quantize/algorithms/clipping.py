@@ -46,11 +46,15 @@ def choose_affine(
     return _least_error(histogram, bits, function or (lambda x: x), ceiling)
 
 
-def signal_to_noise(histogram: Histogram, affine: Affine) -> float:
-    """Energy of the values over that of their quantization error, in dB."""
+def signal_to_noise(histogram: Histogram, affine: Affine, most: float = math.inf) -> float:
+    """Energy of the values over that of their quantization error, in dB.
+
+    ``most`` is an upper bound of the mean energy that counts as signal.
+    """
     points, weights = (tensor.numpy() for tensor in histogram.points())
-    noise = float(weights @ (affine.dequantize(affine.quantize(points)) - points) ** 2)
-    signal = float(weights @ points**2)
+    total = float(weights.sum())
+    noise = float(weights @ (affine.dequantize(affine.quantize(points)) - points) ** 2) / total
+    signal = min(float(weights @ points**2) / total, most)
     return math.inf if noise == 0 else 10 * math.log10(max(signal, 1e-300) / noise)
 
 
