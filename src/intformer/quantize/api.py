@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +122,7 @@ def quantize_with_meaning(
     )
     lowered = lower(found.graph, found.decisions, pixels=found.pixels)
     record(lowered, found.recipe, found.graph)
+    record_operators(lowered.graph, found.graph, found.decisions)
     verify(lowered.graph)
     return Program(lowered.graph), lowered
 
@@ -152,3 +155,22 @@ def record(lowered: Lowered, recipe: Recipe, source: Graph) -> None:
         if name not in altered
     }
     lowered.graph.metadata["values"] = json.dumps(values)
+
+
+def record_operators(program: Graph, source: Graph, decisions: Decisions) -> None:
+    """Write which operators of other papers a program has, and where ours stand in for them."""
+    names = {node.output: node.name or node.output for node in source}
+    found = [
+        {"layer": names[value], **dataclasses.asdict(choice, dict_factory=_told)}
+        for value, choice in decisions.operators.items()
+    ]
+    if found:
+        program.metadata["operators"] = json.dumps(found)
+
+
+def _told(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    """What is worth reading: parameters are in the program, ratios are rounded."""
+    kept = {key: value for key, value in items if value not in ("", None) and key != "parameters"}
+    if math.isinf(kept.get("snr_db", 0)):
+        kept.pop("snr_db")
+    return kept

@@ -17,6 +17,8 @@ from intformer.ir.graph import Graph, Node
 from intformer.ir.lanes import LANE_GROUPS
 from intformer.quantize.algorithms.gptq import round_weights, weight_snr
 from intformer.quantize.algorithms.grouped import round_groups
+from intformer.quantize.approx.choose import Chooser
+from intformer.quantize.approx.watch import Watch
 from intformer.quantize.equalize import Equalizer
 from intformer.quantize.float_run import FloatRunner
 from intformer.quantize.groups import needed_forms, share_scales
@@ -60,6 +62,7 @@ class Calibration:
         self.histograms = {self.roots[v]: Histogram() for v, f in forms.items() if "narrow" in f}
         self.extremes = {self.roots[v]: Histogram() for v, f in forms.items() if "wide" in f}
         self.covariances = self._wanted_covariances()
+        self.watch = Watch(self.graph, self.recipe)
         self._observe("calibrating", self._update)
         decisions = Ranges(
             self.graph,
@@ -71,6 +74,10 @@ class Calibration:
             self._variances(),
         ).choose()
         self._decide_weights(decisions)
+        self.chooser = Chooser(
+            self.graph, self.recipe, self.watch, decisions, self.roots, self.histograms
+        )
+        self.chooser.choose()
         return self.graph, decisions
 
     def typical(self, decisions: Decisions) -> dict[str, tuple[float, float]]:
@@ -122,6 +129,7 @@ class Calibration:
 
     def _update(self, name: str, x: Tensor) -> None:
         root = self.roots[name]
+        self.watch.update(name, x)
         if x.is_floating_point():
             for table in (self.histograms, self.extremes):
                 if root in table:

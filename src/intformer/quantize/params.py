@@ -93,6 +93,27 @@ class IntegerWeight:
         return low + 16 * high
 
 
+@dataclass(frozen=True)
+class Choice:
+    """The operator that computes a softmax, GELU or normalisation, where it is not our own.
+
+    Attributes:
+        kind: ``softmax``, ``gelu`` or ``norm``.
+        operator: its name in a recipe.
+        parameters: what calibration measured for it (see ``quantize.approx``).
+        snr_db: measured signal-to-noise ratio of the operator alone; None where nothing was.
+        asked: the operator that the recipe asked for, where ``operator`` stands in for it.
+        reason: why it does.
+    """
+
+    kind: str
+    operator: str
+    parameters: tuple[float, ...] = ()
+    snr_db: float | None = None
+    asked: str = ""
+    reason: str = ""
+
+
 @dataclass
 class Decisions:
     """Everything ``lower`` needs besides the float graph.
@@ -103,9 +124,16 @@ class Decisions:
         weights: output value of a linear or conv2d -> its integer weights.
         splits: result of an activation function -> largest input; the function is evaluated in two
             parts there (see ``lowering.unary``).
+        operators: result of a softmax attention, GELU or normalisation -> the operator for it;
+            our own where there is none.
     """
 
     activations: dict[str, Affine] = field(default_factory=dict)
     streams: dict[str, Affine] = field(default_factory=dict)
     weights: dict[str, IntegerWeight] = field(default_factory=dict)
     splits: dict[str, float] = field(default_factory=dict)
+    operators: dict[str, Choice] = field(default_factory=dict)
+
+    def operator(self, value: str) -> Choice | None:
+        """The operator to use for the node that makes ``value``; None is our own."""
+        return self.operators.get(value)

@@ -12,7 +12,13 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from intformer.errors import RecipeError
 
+Softmax = Literal["exp2", "shiftmax", "shiftmax-published", "i-exp", "i-exp-published", "log2"]
+Gelu = Literal["exact", "shiftgelu", "shiftgelu-published", "i-gelu"]
+Norm = Literal["exact", "newton", "newton-published", "power-of-two"]
+
 LIMITS = {
+    "fallback_below_db": (0.0, 100.0),
+    "auto_seconds": (0.0, 86400.0),
     "percentile": (50.0, 100.0),
     "smoothing": (0.0, 1.0),
     "residual_margin": (1.0, 100.0),
@@ -34,6 +40,9 @@ class Override:
     weight_groups: Literal[0, 2, 4, 8, "auto"] | None = None
     scale_group: Literal[0, 32, 64, 128] | None = None
     observer: Literal["mse", "minmax", "percentile"] | None = None
+    softmax: Softmax | None = None
+    gelu: Gelu | None = None
+    norm: Norm | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,11 @@ class Recipe:
         residual_margin: head room of the wide stream over the calibrated maximum.
         promote_below_db: results of activation functions whose signal-to-noise ratio in 8 bits is
             below this keep 16 bits; 0 never does.
+        softmax, gelu, norm: the operator that computes them (docs/operators.md); ``"auto"`` tries
+            each in each layer and keeps the one with the best program outputs.
+        fallback_below_db: a published operator whose own signal-to-noise ratio on calibration data
+            is below this is replaced by ours in that layer, and the program says so; 0 never does.
+        auto_seconds: time that ``"auto"`` may take; layers it does not reach keep our operators.
         overrides: regular expression on layer names -> settings; the last match wins.
     """
 
@@ -78,6 +92,11 @@ class Recipe:
     smoothing: float = 1.0
     residual_margin: float = 1.25
     promote_below_db: float = 28.0
+    softmax: Softmax | Literal["auto"] = "exp2"
+    gelu: Gelu | Literal["auto"] = "exact"
+    norm: Norm | Literal["auto"] = "exact"
+    fallback_below_db: float = 15.0
+    auto_seconds: float = 300.0
     overrides: dict[str, Override] = field(default_factory=dict)
 
     def for_layer(self, name: str, setting: str) -> Any:
@@ -114,8 +133,28 @@ RECIPES = {
     "w6a6": Recipe(name="w6a6", activation_bits=6, weight_bits=6),
     "w4a8": Recipe(name="w4a8", weight_bits=4),
     "w4a4": Recipe(name="w4a4", activation_bits=4, weight_bits=4),
+    "i-vit": Recipe(name="i-vit", softmax="shiftmax", gelu="shiftgelu", norm="newton"),
+    "i-vit-published": Recipe(
+        name="i-vit-published",
+        softmax="shiftmax-published",
+        gelu="shiftgelu-published",
+        norm="newton-published",
+        promote_below_db=0.0,
+        fallback_below_db=0.0,
+    ),
+    "i-bert": Recipe(name="i-bert", softmax="i-exp", gelu="i-gelu", norm="newton"),
+    "i-bert-published": Recipe(
+        name="i-bert-published",
+        softmax="i-exp-published",
+        gelu="i-gelu",
+        norm="newton",
+        fallback_below_db=0.0,
+    ),
+    "fq-vit": Recipe(name="fq-vit", softmax="log2", norm="power-of-two", fallback_below_db=0.0),
+    "auto": Recipe(name="auto", softmax="auto", gelu="auto", norm="auto"),
 }
-"""Recipes by name. ``naive`` is what a straightforward 8-bit quantizer does, for comparison."""
+"""Recipes by name. ``naive`` is what a straightforward 8-bit quantizer does, for comparison; those
+named after a paper take its operators, ``auto`` the best in each layer (docs/operators.md)."""
 
 
 def load_recipe(source: str | Path | dict[str, Any] | Recipe) -> Recipe:

@@ -135,6 +135,10 @@ class Context:
         self._intervals[node.output] = result
         return TensorType(result.dtype, result.shape)
 
+    def largest(self, dim: int | str) -> int:
+        """The largest size of a dimension."""
+        return dim if isinstance(dim, int) else self.graph.limits[dim]
+
     def shape(self, value: str) -> tuple[int | str, ...]:
         """Shape of an integer value."""
         return self.graph.types[value].shape

@@ -9,9 +9,9 @@ import numpy as np
 
 from intformer.arith import EXP_BITS
 from intformer.ir.graph import Node
+from intformer.quantize.approx.softmax import exponent_parameters
 from intformer.quantize.dyadic import multipliers, offsets, shift_for
 from intformer.quantize.groups import Form
-from intformer.quantize.lowering.attention import exponent_parameters
 from intformer.quantize.lowering.context import Context
 from intformer.quantize.lowering.linear import channels_last, window_attributes
 from intformer.quantize.lowering.operands import branches

@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from intformer.arith import NORM_BITS
 from intformer.errors import CaptureError
 from intformer.ir.float_ops import UNARY
 from intformer.ir.graph import Node
+from intformer.quantize.approx import norm
 from intformer.quantize.dyadic import LARGEST_SHIFT, multipliers, offsets, shift_for
 from intformer.quantize.groups import Form
 from intformer.quantize.lowering.attention import lower_attention
@@ -35,6 +35,7 @@ from intformer.quantize.lowering.shape import (
     lower_transpose,
 )
 from intformer.quantize.lowering.unary import lower_relu, lower_unary
+from intformer.quantize.params import Affine, Choice
 
 Request = Callable[[Context, str, Form], str]
 Rule = Callable[[Context, Request, Node, Form, str], str]
@@ -54,14 +55,18 @@ def lower_norm(context: Context, request: Request, node: Node, form: Form, name:
         return _from_wide(context, request, node, name)
     x = request(context, node.inputs[0], "wide")
     source, target = context.affine(node.inputs[0], "wide"), context.affine(node.output, form)
+    choice = context.decisions.operator(node.output)
+    if choice is not None and choice.operator == "power-of-two":
+        x, source = _by_powers_of_two(context, choice, node, x, name)
     gamma = context.vector(node.inputs[1])
     beta = context.vector(node.inputs[2]) if len(node.inputs) > 2 else np.zeros_like(gamma)
     channels = len(gamma)
-    eps = node.number("eps") * channels**2 / source.scale**2
-    ratio = np.clip(gamma / target.scale / 2**NORM_BITS, -STEEPEST, STEEPEST)
+    kind = norm.form(choice, node.op, channels)
+    eps = node.number("eps") * kind.eps / source.scale**2
+    ratio = np.clip(gamma / target.scale * kind.unit, -STEEPEST, STEEPEST)
     shift = shift_for(ratio)
     return context.emit(
-        node.op,
+        kind.op,
         (
             x,
             context.constant(f"{name}.gain", multipliers(ratio, shift)),
@@ -75,7 +80,32 @@ def lower_norm(context: Context, request: Request, node: Node, form: Form, name:
         eps=int(min(max(round(eps), 1), 2**60)),
         shift=shift,
         dtype=target.dtype,
+        **kind.attrs,
     )
+
+
+def _by_powers_of_two(
+    context: Context, choice: Choice, node: Node, wide: str, name: str
+) -> tuple[str, Affine]:
+    """The stream in 8 bits with a power of two per channel, as int16 in the smallest step."""
+    factors, meaning, steps = norm.factored(choice)
+    ratio = context.affine(node.inputs[0], "wide").scale / steps
+    shift = shift_for(ratio)
+    down = (
+        context.constant(f"{name}.down", multipliers(ratio, shift)),
+        context.constant(f"{name}.down.offset", offsets(norm.MIDDLE, shift)),
+    )
+    narrow = context.emit(
+        "requantize", (wide, *down), node.name, f"{name}.narrow", shift=shift, dtype="uint8"
+    )
+    up = (
+        context.constant(f"{name}.up", multipliers(2 * factors, 0)),
+        context.constant(f"{name}.up.offset", (-2 * norm.MIDDLE * factors).astype(np.int64)),
+    )
+    raised = context.emit(
+        "requantize", (narrow, *up), node.name, f"{name}.raised", shift=1, dtype="int16"
+    )
+    return raised, meaning
 
 
 def _from_wide(context: Context, request: Request, node: Node, name: str) -> str:

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from intformer.ir.float_ops import WEIGHTED
 from intformer.ir.graph import Node
+from intformer.quantize.approx import gelu
 from intformer.quantize.dyadic import multipliers, offsets, shift_for
 from intformer.quantize.float_run import evaluate
 from intformer.quantize.groups import Form
 from intformer.quantize.lowering.context import Context
 from intformer.quantize.lowering.linear import accumulate
-from intformer.quantize.params import Affine, FloatArray
+from intformer.quantize.params import Affine, Choice, FloatArray
 
 LINEAR_ABOVE = {"gelu": 4.0, "silu": 12.0}
 """Where a function equals its input for all purposes: GELU(4) = 3.9999, SiLU(12) = 11.9999."""
@@ -31,7 +32,11 @@ def lower_unary(context: Context, request: Request, node: Node, form: Form, name
         return _lower_split(context, request, node, form, name)
     x = request(context, node.inputs[0], "narrow")
     source, target = context.affine(node.inputs[0], "narrow"), context.affine(node.output, form)
-    entries = table_entries(node, source, target)
+    choice = context.decisions.operator(node.output)
+    if choice is not None and choice.operator == "shiftgelu-published":
+        attrs = gelu.row_attributes(source, target)
+        return context.emit("shift_gelu", (x,), node.name, name, **attrs)
+    entries = table_entries(node, source, target, choice)
     return context.emit("table", (x, context.constant(f"{name}.table", entries)), node.name, name)
 
 
@@ -43,7 +48,8 @@ def _lower_split(context: Context, request: Request, node: Node, form: Form, nam
     """
     source, target = context.affine(node.inputs[0], "narrow"), context.affine(node.output, form)
     low = request(context, node.inputs[0], "narrow")
-    constant = context.constant(f"{name}.table", table_entries(node, source, target))
+    choice = context.decisions.operator(node.output)
+    constant = context.constant(f"{name}.table", table_entries(node, source, target, choice))
     below = context.emit("table", (low, constant), node.name, f"{name}.below")
     bend = float(source.dequantize(np.array(source.limits[1])))
     sums = accumulate(context, request, context.producers[node.inputs[0]])
@@ -64,8 +70,12 @@ def _lower_split(context: Context, request: Request, node: Node, form: Form, nam
     )
 
 
-def table_entries(node: Node, source: Affine, target: Affine) -> NDArray[Any]:
-    """The 256 results of the function, rounded to the target's integers."""
+def table_entries(
+    node: Node, source: Affine, target: Affine, choice: Choice | None = None
+) -> NDArray[Any]:
+    """The 256 results of the function, or of an approximation, in the target's integers."""
+    if choice is not None:
+        return gelu.entries(choice.operator, source, target)
     real = apply(node, source.dequantize(np.arange(256)))
     return target.quantize(real).astype(target.storage)
 

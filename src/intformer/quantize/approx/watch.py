@@ -1,0 +1,76 @@
+"""What calibration has to see for the operators of other papers."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from intformer.ir.graph import Graph, Node
+from intformer.quantize.observers import ChannelRange
+from intformer.quantize.params import FloatArray
+from intformer.quantize.recipe import Recipe
+
+KINDS = {"attention": "softmax", "gelu": "gelu", "layer_norm": "norm", "rms_norm": "norm"}
+"""Float operator -> the recipe's setting for it."""
+
+OWN = {"softmax": "exp2", "gelu": "exact", "norm": "exact"}
+"""Our own operators."""
+
+QUERIES = 32
+"""Rows of scores per attention and head that are kept to measure an operator on."""
+
+
+class Watch:
+    """Observes attention scores and inputs of normalisations, where the recipe needs them.
+
+    ``scores`` are real rows [heads, queries, keys] of one image or sequence by attention output;
+    ``largest_score`` over all data; ``channels`` the ranges by normalisation output.
+    """
+
+    def __init__(self, graph: Graph, recipe: Recipe) -> None:
+        self.nodes = {
+            node.output: node
+            for node in graph
+            if node.op in KINDS and wanted(recipe, node) != OWN[KINDS[node.op]]
+        }
+        attentions = [node for node in self.nodes.values() if node.op == "attention"]
+        self._kept = {name for node in attentions for name in node.inputs[:2]}
+        self._latest: dict[str, Tensor] = {}
+        self._norms: dict[str, list[ChannelRange]] = {}
+        self.scores: dict[str, FloatArray] = {}
+        self.largest_score: dict[str, float] = {}
+        self.channels: dict[str, ChannelRange] = {}
+        for node in self.nodes.values():
+            if KINDS[node.op] == "norm":
+                self.channels[node.output] = ChannelRange()
+                self._norms.setdefault(node.inputs[0], []).append(self.channels[node.output])
+
+    def update(self, name: str, x: Tensor) -> None:
+        """Take in one value of one batch."""
+        if name in self._kept:
+            self._latest[name] = x
+        for found in self._norms.get(name, []):
+            found.update(x)
+        node = self.nodes.get(name)
+        if node is not None and node.op == "attention":
+            self._score(node)
+
+    def _score(self, node: Node) -> None:
+        heads = node.attrs["heads"]
+        assert isinstance(heads, int)
+        q, k = (
+            self._latest[v].reshape(*self._latest[v].shape[:2], heads, -1).transpose(1, 2)
+            for v in node.inputs[:2]
+        )
+        scores = torch.matmul(q, k.transpose(2, 3)) * node.number("scale")
+        top = float(scores.abs().max())
+        self.largest_score[node.output] = max(top, self.largest_score.get(node.output, 0.0))
+        if node.output not in self.scores:
+            rows = scores[0, :, :QUERIES].double().numpy()
+            self.scores[node.output] = np.ascontiguousarray(rows)
+
+
+def wanted(recipe: Recipe, node: Node) -> str:
+    """The operator that the recipe asks for."""
+    return str(recipe.for_layer(node.name, KINDS[node.op]))
