@@ -28,7 +28,7 @@ from intformer.arith import EXP_STEPS
 from intformer.errors import CaptureError
 from intformer.program import Program
 from intformer.quantize.api import quantize
-from intformer.quantize.lowering.attention import exponent_parameters
+from intformer.quantize.approx.softmax import exponent_parameters
 from intformer.reference import interpret
 
 
@@ -201,7 +201,7 @@ def test_a_convolution_that_cannot_be_lowered_is_named() -> None:
 def test_exponents_fit_and_reach_their_end(steps: float, size: int, masked: bool) -> None:
     reach = 255 * 255 * size
     largest = 2**30 - reach if masked else 2 * reach
-    limit, multiplier, shift = exponent_parameters(steps, largest, must_end=masked)
+    limit, multiplier, shift = exponent_parameters(steps, largest, EXP_STEPS, must_end=masked)
     half = 2 ** (shift - 1)
     assert 1 <= limit <= largest and multiplier >= 1 and 1 <= shift <= 30
     assert limit * multiplier + half < 2**31

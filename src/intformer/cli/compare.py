@@ -9,6 +9,7 @@ import typer
 
 from intformer.cli import console
 from intformer.cli.loading import calibration, load_against, load_program
+from intformer.cli.operators import chosen, print_chosen
 from intformer.cli.options import Data, Json, Output, ProgramFile, Weights
 
 if TYPE_CHECKING:
@@ -44,13 +45,15 @@ def compare(
 
     layers = measure(source, program, calibration(source, data, samples, batch_size=8))
     if as_json:
-        console.print_json({"layers": [_row(layer) for layer in layers]})
+        rows_of = [_row(layer) for layer in layers]
+        console.print_json({"layers": rows_of, "chosen_operators": chosen(program.graph)})
         return
     rows = ((layer.name, layer.op, f"{layer.snr_db:.1f}") for layer in layers[:top])
     out = console.output()
     out.print(
         console.table("Float against integers, worst first", ["layer", "operator", "#dB"], rows)
     )
+    print_chosen(out, program.graph)
     fixes = list(dict.fromkeys(layer.fix for layer in layers[:top] if layer.fix))
     if fixes:
         out.print("\n[bold]To improve the worst, add to a recipe:[/bold]\n")

@@ -10,6 +10,7 @@ import typer
 
 from intformer.cli import console
 from intformer.cli.loading import load_program
+from intformer.cli.operators import chosen, print_chosen
 from intformer.cli.options import Json, ProgramFile
 
 if TYPE_CHECKING:
@@ -60,10 +61,12 @@ def inspect(
             extra["scales"] = _scales(graph)
         if layers:
             extra["products"] = [product.to_json() for product in products(graph)]
+        extra["chosen_operators"] = chosen(graph)
         console.print_json({**extra, **summary.to_json()})
         return
     out = console.output()
     _overview(out, str(file), file.stat().st_size, summary)
+    print_chosen(out, graph)
     if scales:
         rows = ((name, *entry) for name, entry in _scales(graph).items())
         out.print(console.table("Scales", ["value", "#scale", "#zero point"], rows))

@@ -10,6 +10,7 @@ import typer
 
 from intformer.cli import console
 from intformer.cli.loading import calibration, describe, load_source
+from intformer.cli.operators import stand_ins
 from intformer.cli.options import Data, Json, Output, Weights
 
 
@@ -78,6 +79,7 @@ def _report(
         "percent_of_float32": round(100 * size / float_bytes(summary), 2),
         "seconds": round(seconds, 2),
         "accumulator_bits": summary.accumulator_bits,
+        "stand_ins": stand_ins(program.graph),  # type: ignore[attr-defined]
     }
     if as_json:
         console.print_json(result)
@@ -90,3 +92,5 @@ def _report(
         "time": f"{seconds:.1f} s",
     }
     console.output().print(console.facts("Integer program", lines))
+    for line in stand_ins(program.graph):  # type: ignore[attr-defined]
+        console.output().print(line, markup=False, highlight=False)

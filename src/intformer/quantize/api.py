@@ -11,22 +11,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from intformer.errors import InputError
 from intformer.ir.graph import Graph
 from intformer.ir.verify import verify
 from intformer.program import Program
+from intformer.quantize.approx.search import Search
 from intformer.quantize.decide import Calibration, Progress
+from intformer.quantize.float_run import FloatRunner
 from intformer.quantize.lowering import Lowered, lower
 from intformer.quantize.lowering.context import Pixels
 from intformer.quantize.params import Decisions
 from intformer.quantize.recipe import Recipe, load_recipe
-from intformer.quantize.samples import Batches
+from intformer.quantize.samples import Batches, float_inputs
 
 if TYPE_CHECKING:
     from torch import nn
 
     from intformer.frontend.sources import Source
+
+SEARCHED = 8
+"""Inputs on which ``"auto"`` compares programs."""
 
 IMAGENET = Pixels((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -98,7 +104,27 @@ def calibrated(
     run = Calibration(graph, recipe, batches, pixels, progress or (lambda *_: None))
     equalized, decisions = run.decide()
     equalized.metadata["altered"] = json.dumps(run.altered)
+    _search(run, batches, decisions)
     return Calibrated(equalized, decisions, pixels, recipe, run.typical(decisions))
+
+
+def _search(run: Calibration, batches: Batches, decisions: Decisions) -> None:
+    """Choose the operators that the recipe leaves open, on the first few samples."""
+    if not run.watch.has_open_layers:
+        return
+    raw = {name: array[:SEARCHED] for name, array in batches.raw[0].items()}
+    with torch.no_grad():
+        exact = FloatRunner(run.graph).outputs(float_inputs(run.graph, raw, run.pixels))
+    Search(
+        run.graph,
+        decisions,
+        run.pixels,
+        run.chooser,
+        raw,
+        {name: value.double().numpy() for name, value in exact.items()},
+        run.recipe.auto_seconds,
+        run.progress,
+    ).run()
 
 
 def _check_finite(graph: Graph) -> None:

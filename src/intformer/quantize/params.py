@@ -93,6 +93,10 @@ class IntegerWeight:
         return low + 16 * high
 
 
+OWN = {"softmax": "exp2", "gelu": "exact", "norm": "exact"}
+"""Our own operators by kind."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """The operator that computes a softmax, GELU or normalisation, where it is not our own.
@@ -136,4 +140,5 @@ class Decisions:
 
     def operator(self, value: str) -> Choice | None:
         """The operator to use for the node that makes ``value``; None is our own."""
-        return self.operators.get(value)
+        choice = self.operators.get(value)
+        return None if choice is None or choice.operator in OWN.values() else choice

@@ -7,13 +7,14 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 
 from intformer.errors import IntformerError
 from intformer.ir.graph import Graph, Node
 from intformer.quantize.approx import gelu, norm, softmax
-from intformer.quantize.approx.watch import KINDS, OWN, Watch, wanted
+from intformer.quantize.approx.watch import KINDS, Watch, wanted
 from intformer.quantize.observers import Histogram
-from intformer.quantize.params import Affine, Choice, Decisions, FloatArray
+from intformer.quantize.params import OWN, Affine, Choice, Decisions, FloatArray
 from intformer.quantize.recipe import Recipe
 
 SCORE_LEVELS = 127
@@ -68,10 +69,12 @@ class Chooser:
         return choice
 
     def _parameters(self, node: Node, name: str) -> tuple[float, ...]:
+        if node.op == "biased_attention":
+            raise Unfit("its scores have a bias")
         if name == "power-of-two":
             seen = self.watch.channels[node.output]
-            largest = np.maximum(np.abs(seen.low.double()), np.abs(seen.high.double()))
-            return norm.powers_of_two(np.asarray(largest) * self.recipe.residual_margin)
+            largest = torch.maximum(seen.low.abs(), seen.high.abs()).double().numpy()
+            return norm.powers_of_two(largest * self.recipe.residual_margin)
         if name.startswith("newton") and node.op == "rms_norm":
             raise Unfit("RMSNorm has no mean to round")
         if name == "shiftmax-published":

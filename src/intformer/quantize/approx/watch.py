@@ -8,14 +8,17 @@ from torch import Tensor
 
 from intformer.ir.graph import Graph, Node
 from intformer.quantize.observers import ChannelRange
-from intformer.quantize.params import FloatArray
+from intformer.quantize.params import OWN, FloatArray
 from intformer.quantize.recipe import Recipe
 
-KINDS = {"attention": "softmax", "gelu": "gelu", "layer_norm": "norm", "rms_norm": "norm"}
+KINDS = {
+    "attention": "softmax",
+    "biased_attention": "softmax",
+    "gelu": "gelu",
+    "layer_norm": "norm",
+    "rms_norm": "norm",
+}
 """Float operator -> the recipe's setting for it."""
-
-OWN = {"softmax": "exp2", "gelu": "exact", "norm": "exact"}
-"""Our own operators."""
 
 QUERIES = 32
 """Rows of scores per attention and head that are kept to measure an operator on."""
@@ -29,6 +32,7 @@ class Watch:
     """
 
     def __init__(self, graph: Graph, recipe: Recipe) -> None:
+        self.recipe = recipe
         self.nodes = {
             node.output: node
             for node in graph
@@ -45,6 +49,11 @@ class Watch:
             if KINDS[node.op] == "norm":
                 self.channels[node.output] = ChannelRange()
                 self._norms.setdefault(node.inputs[0], []).append(self.channels[node.output])
+
+    @property
+    def has_open_layers(self) -> bool:
+        """Whether ``"auto"`` has a layer to choose for."""
+        return any(wanted(self.recipe, node) == "auto" for node in self.nodes.values())
 
     def update(self, name: str, x: Tensor) -> None:
         """Take in one value of one batch."""
