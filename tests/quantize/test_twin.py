@@ -194,6 +194,14 @@ def test_learned_scales_are_trained_and_are_the_programs(bits: tuple[int, int]) 
     assert_equal(twin, convert(twin), inputs)
 
 
+def test_every_learned_scale_has_a_gradient() -> None:
+    """Otherwise a distributed training would wait for it for ever."""
+    twin = prepare(bert_graph(), [sentences(16, 1)], learn_scales=True)
+    step(twin, sentences(8, 9))
+    assert len(twin.scale_parameters()) > 20
+    assert all(parameter.grad is not None for parameter in twin.parameters())
+
+
 def test_the_gradient_of_a_scale_is_that_of_the_rounding() -> None:
     """Against finite differences of the mean over many random numbers."""
     generator = torch.Generator().manual_seed(0)
