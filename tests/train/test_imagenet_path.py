@@ -1,4 +1,4 @@
-"""Photographs in the layout of ImageNet, a folder per class: quantize, train and eval by command."""
+"""Photographs in the layout of ImageNet, a folder per class: quantize, train, eval by command."""
 
 from __future__ import annotations
 
