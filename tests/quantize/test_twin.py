@@ -17,6 +17,7 @@ from intformer.errors import InputError
 from intformer.program import Program
 from intformer.quantize.qat import Twin, convert, load_twin, prepare, save_twin, simulate
 from intformer.quantize.qat.straight import replaced_learning
+from intformer.quantize.recipe import RECIPES
 
 MODELS = ["module", "no biases", "graph", "bert", "four bits"]
 
@@ -248,3 +249,15 @@ def test_wrappers_are_looked_through() -> None:
     step(twin, inputs)
     average.update_parameters(twin)
     assert_equal(average.module, convert(average), inputs)
+
+
+@pytest.mark.parametrize("recipe", sorted(set(RECIPES) - {"intformer"}))
+def test_every_recipe_trains_and_reloads(recipe: str, tmp_path: Path) -> None:
+    """Also where the program's operators are not the float model's: shifts and polynomials."""
+    twin = prepare(encoder(), [pictures(16, 1)], recipe)
+    inputs = {"pixels": pictures(8, 9)}
+    before, after = step(twin, inputs, rate=0.01)
+    assert after < before
+    save_twin(twin, tmp_path / "twin.safetensors")
+    program = convert(load_twin(tmp_path / "twin.safetensors"))
+    assert_equal(twin, program, inputs)
