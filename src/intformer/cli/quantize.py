@@ -27,7 +27,7 @@ def quantize(
         Path, typer.Option("--out", "-o", metavar="OUT.onnx", help="Where to write the program.")
     ],
     recipe: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="intformer, naive, or a .toml or .json file.")
+        str, typer.Option(metavar="NAME|FILE", help="A recipe by name, or a .toml or .json file.")
     ] = "intformer",
     weights: Weights = None,
     samples: Annotated[int, typer.Option(min=1, help="Calibration inputs, 32 to 512.")] = 256,
