@@ -101,12 +101,18 @@ def arrays(values: list[np.ndarray]) -> bytes:
 
 
 class Native(ModuleType):
-    """The interface of ``intformer._native`` in front of a process; files are mapped here."""
+    """The interface of ``intformer._native`` in front of a process.
+
+    What does not run plans, such as mapped files, stays with the extension of this process.
+    """
 
     def __init__(self, command: list[str]) -> None:
         super().__init__("intformer._native")
-        self.MappedFile = import_module(self.__name__).MappedFile
+        self._here = import_module(self.__name__)
         self.process = Process(command)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_here"], name)
 
     def _describe(self) -> list[str]:
         return self.process.ask(Command.DESCRIBE)[1].decode().split("\n")
@@ -126,8 +132,8 @@ class Native(ModuleType):
     def features(self) -> list[str]:
         return self._describe()[4].split()
 
-    def attention_packed_bytes(self, keys: int, size: int) -> int:
-        _, answer = self.process.ask(Command.PACKED_BYTES, keys, size)
+    def attention_packed_bytes(self, keys: int, size: int, value_size: int) -> int:
+        _, answer = self.process.ask(Command.PACKED_BYTES, keys, size, value_size)
         return int.from_bytes(answer, "little")
 
     def Engine(self, threads: int) -> int:

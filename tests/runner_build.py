@@ -17,7 +17,10 @@ KERNEL_TESTS = (
     "attention_kernels",
     "norm_kernels",
     "low_bits",
+    "packed_kernels",
+    "published_kernels",
 )
+"""What every level is held to; the names of tests/runtime/test_*.py."""
 
 
 def build_runner(tree: Path, *options: str) -> Path:

@@ -165,8 +165,8 @@ class Server {
       case Command::describe:
         return answer_with(ticket, description);
       case Command::packed_bytes: {
-        const int64_t keys = read_number(), size = read_number();
-        return answer(ticket, kernels().attention_packed_bytes(keys, size));
+        const int64_t keys = read_number(), size = read_number(), value_size = read_number();
+        return answer(ticket, kernels().attention_packed_bytes(keys, size, value_size));
       }
       case Command::engine:
         engines_[ticket] = std::make_shared<Engine>(static_cast<int>(read_number()));

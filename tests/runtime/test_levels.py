@@ -10,17 +10,9 @@ from pathlib import Path
 import pytest
 
 from intformer.runtime import describe
+from runner_build import KERNEL_TESTS
 
 HERE = Path(__file__).parent
-KERNEL_TESTS = (
-    "session",
-    "linear_kernels",
-    "attention_kernels",
-    "norm_kernels",
-    "low_bits",
-    "packed_kernels",
-    "kernel_conformance",
-)
 LEVELS = describe().get("levels", [])
 assert isinstance(LEVELS, list)
 
