@@ -7,7 +7,7 @@ import pytest
 
 from intformer.ir.graph import Array, Graph
 from intformer.reference import interpret
-from intformer.runtime import Session
+from intformer.runtime import Session, describe
 from intformer.runtime.forms import NIBBLE_LEVELS, Form, fits_nibbles
 from intformer.runtime.packing import pack_nibbles
 from programs import Builder
@@ -72,6 +72,8 @@ def test_results_do_not_depend_on_how_many_rows_there_are() -> None:
 
 
 def test_a_session_keeps_four_bits() -> None:
+    if describe()["level"] not in NIBBLE_LEVELS:
+        pytest.skip("this level expands weights of 4 bits when it plans")
     graph, x = graph_of((3, 512, 256), 32, "raw")
     session = Session(graph, threads=1)
     session.run({"x": x})
