@@ -10,6 +10,7 @@ namespace {
 
 constexpr int kPolynomialBits = 30, kWeightBits = 30;
 constexpr int32_t kSmallestPeak = 128;
+constexpr int32_t kDropped = -(1 << 30);
 
 struct HeadView {
   const uint8_t *q, *k, *v, *mask;
@@ -53,8 +54,13 @@ void fill_scores(const SequenceAttention& a, const HeadView& h, const uint8_t* q
   }
 }
 
-// arith.softmax_weights in place.
-void softmax_weights(const SequenceAttention& a, int64_t count, int32_t* scores) {
+// arith.softmax_weights in place. Dropped keys have one score below all others; where every key is
+// dropped, all weigh the same.
+void softmax_weights(const SequenceAttention& a, const HeadView& h, int64_t count,
+                     int32_t* scores) {
+  if (h.mask) {
+    for (int64_t s = 0; s < count; ++s) scores[s] = h.mask[s] >= 1 ? scores[s] : kDropped;
+  }
   int32_t most = INT32_MIN;
   for (int64_t s = 0; s < count; ++s) most = scores[s] > most ? scores[s] : most;
   const int32_t half = 1 << (a.exp_shift - 1);
@@ -126,7 +132,7 @@ void sequence_attention(const SequenceAttention& a, int64_t unit, Range queries,
     if (a.power) {
       polynomial_weights(a, h, count, scores);
     } else {
-      softmax_weights(a, count, scores);
+      softmax_weights(a, h, count, scores);
     }
     mix_values(a, h, count, scores, mixed, h.out + t * stride);
   }

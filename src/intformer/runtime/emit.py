@@ -12,7 +12,7 @@ from intformer.arith import BIAS_LIMIT, STORAGE, norm_constants
 from intformer.ir.graph import Node
 from intformer.runtime.emit_linear import emit_linear
 from intformer.runtime.emit_products import emit_depthwise, emit_matmul, emit_softmax
-from intformer.runtime.emit_sequence import SEQUENCE_EMITTERS
+from intformer.runtime.emit_sequence import FEW_QUERIES, SEQUENCE_EMITTERS, attend
 from intformer.runtime.fuse import Group
 from intformer.runtime.memory import Location
 from intformer.runtime.operands import (
@@ -140,6 +140,9 @@ def _attention(builder: Builder, node: Node) -> None:
 
     *lead, queries, width = builder.shape(node.inputs[0])
     *_, keys, wide = builder.shape(node.inputs[2])
+    if node.op == "attention" and queries <= FEW_QUERIES and wide == width:
+        attend(builder, node)
+        return
     batch, heads = math.prod(lead), _integer(node, "heads")
     sizes = keys, width // heads, wide // heads
     numbers = [QUERY_BLOCK, batch, heads, queries, *sizes, width, width, wide]

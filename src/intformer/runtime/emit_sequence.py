@@ -26,11 +26,16 @@ def _code(builder: Builder, name: str) -> int:
     return DTYPE_CODES[builder.dtype(name)]
 
 
-def _attention(builder: Builder, node: Node) -> None:
+FEW_QUERIES = 4
+"""Up to here packing the keys of softmax attention costs more than it saves."""
+
+
+def attend(builder: Builder, node: Node) -> None:
+    """Attention over keys as they lie, for few queries, sequences with a cache and polynomials."""
     batch, queries, width = builder.shape(node.inputs[0])
     keys, heads = builder.shape(node.inputs[1])[1], _integer(node, "heads")
-    softmax = node.op == "causal_attention"
-    kv_heads = _integer(node, "kv_heads") if softmax else heads
+    softmax = node.op in ("attention", "causal_attention")
+    kv_heads = _integer(node, "kv_heads") if "kv_heads" in node.attrs else heads
     power = 0 if softmax else _integer(node, "power")
     numbers = [QUERY_BLOCK, batch, heads, kv_heads, queries, keys, width // heads]
     numbers += [int(node.op.startswith("causal")), power]
@@ -41,7 +46,7 @@ def _attention(builder: Builder, node: Node) -> None:
     places: list[Location | None] = [builder.locate(name) for name in node.inputs]
     heads_of = [None, None] if softmax else places[3:5]
     (last,) = places[3 if softmax else 5 :] or [None]
-    masked = node.op == "polynomial_attention"
+    masked = not node.op.startswith("causal")
     extra = [last, None] if masked else [None, last]
     places = [*places[:3], *extra, *heads_of, builder.define(node.output)]
     builder.step("sequence_attention", places, numbers)
@@ -112,9 +117,9 @@ def _tied_embedding(builder: Builder, node: Node) -> None:
 
 
 SEQUENCE_EMITTERS: dict[str, Callable[[Builder, Node], None]] = {
-    "causal_attention": _attention,
-    "polynomial_attention": _attention,
-    "causal_polynomial_attention": _attention,
+    "causal_attention": attend,
+    "polynomial_attention": attend,
+    "causal_polynomial_attention": attend,
     "multiply": _multiply,
     "rotary": _rotary,
     "l1_norm": _l1_norm,
