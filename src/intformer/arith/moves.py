@@ -63,7 +63,7 @@ def image_windows(
     """For each position of the kernel, row by row, what lies under it: [N,H',W',C]."""
     if padding != (0, 0):
         level = xp.cast(pad, "int32")
-        around = {1: (padding[0],) * 2, 2: (padding[1],) * 2}
+        around = {0: (0, 0), 1: (padding[0],) * 2, 2: (padding[1],) * 2, 3: (0, 0)}
         x = xp.cast(xp.pad(xp.cast(x, "int32") - level, around) + level, "uint8")
     height, width = (s + 2 * p for s, p in zip(size, padding, strict=True))
     rows, columns = (height - kernel[0]) // stride[0], (width - kernel[1]) // stride[1]

@@ -92,4 +92,4 @@ class Primitives(Protocol):
         """Repeat the leading dimension of 1 to that of ``like``."""
 
     def pad(self, x: Value, axis_pads: dict[int, tuple[int, int]]) -> Value:
-        """Zeros before and after, by axis; int32."""
+        """Zeros before and after, for every axis; int32."""

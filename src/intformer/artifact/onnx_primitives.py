@@ -252,6 +252,8 @@ class OnnxPrimitives:
         return self.emitter.node("Expand", [x, shape], x.dtype)
 
     def pad(self, x: Value, axis_pads: dict[int, tuple[int, int]]) -> Value:
+        """All axes are named: ONNX Runtime mistakes ``axes`` when it moves transpositions."""
         before, after = zip(*axis_pads.values(), strict=True)
-        pads, axes = self._axes(*before, *after), self._axes(*axis_pads)
-        return self.emitter.node("Pad", [x, pads, self.emitter.constant(0, "int32"), axes], x.dtype)
+        inputs = [x, self._axes(*before, *after), self.emitter.constant(0, "int32")]
+        assert list(axis_pads) == list(range(len(axis_pads)))
+        return self.emitter.node("Pad", inputs, x.dtype)

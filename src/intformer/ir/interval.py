@@ -351,7 +351,7 @@ class IntervalPrimitives:
 
     def pad(self, x: Interval, axis_pads: dict[int, tuple[int, int]]) -> Interval:
         shape = tuple(
-            dim if axis not in axis_pads else self.size(dim) + sum(axis_pads[axis])
+            dim if not any(axis_pads.get(axis, (0, 0))) else self.size(dim) + sum(axis_pads[axis])
             for axis, dim in enumerate(x.shape)
         )
         return Interval(x.dtype, shape, lesser(x.low, 0), greater(x.high, 0))

@@ -1,0 +1,39 @@
+"""The zoo's DeiT-like and Swin-like models on CIFAR-10: the same bytes in every realisation."""
+
+from __future__ import annotations
+
+import pytest
+from whole_models import REALISATIONS, Whole, assert_same, data_or_skip, quantize_whole
+
+from intformer.evaluate.datasets import batches, open_images
+from intformer.evaluate.framing import Framing
+from intformer.ir.graph import Array
+
+IMAGES = 16
+
+
+@pytest.fixture(scope="module", params=["deit_cifar10", "swin_cifar10"])
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    data = data_or_skip("cifar10/train.parquet")
+    folder = tmp_path_factory.mktemp(request.param)
+    return quantize_whole(folder, f"zoo:{request.param}", data, 64)
+
+
+@pytest.fixture(scope="module")
+def inputs(whole: Whole) -> dict[str, Array]:
+    data = open_images(data_or_skip("cifar10/test.parquet"))
+    framing = Framing.of_source(whole.source.preprocess)
+    (batch,) = batches(data, framing, size=IMAGES, limit=IMAGES)
+    return {"pixels": batch.pixels}
+
+
+@pytest.fixture(scope="module")
+def wanted(whole: Whole, inputs: dict[str, Array]) -> dict[str, Array]:
+    return whole.realisation("reference")(inputs)
+
+
+@pytest.mark.parametrize("kind", REALISATIONS)
+def test_every_realisation_gives_the_bytes_of_the_reference(
+    whole: Whole, inputs: dict[str, Array], wanted: dict[str, Array], kind: str
+) -> None:
+    assert_same(whole.graph, whole.realisation(kind)(inputs), wanted)
