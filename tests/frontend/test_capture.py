@@ -192,10 +192,6 @@ class Odd(nn.Module):
         (lambda x: torch.cumsum(x, -1), ["aten.cumsum", "not supported", "replace"]),
         (lambda x: torch.erf(x), ["'erf'", "float32[N, 4, 6]", "cut the model"]),
         (lambda x: x.mean(), ["mix the samples"]),
-        (
-            lambda x: F.scaled_dot_product_attention(x, x, x, is_causal=True),
-            ["causal attention"],
-        ),
         (lambda x: x.reshape(2, 4, 6) if x.sum() > 0 else x, ["torch.export", "control flow"]),
         (lambda x: F.dropout(x, 0.5, True), ["dropout is active"]),
     ],

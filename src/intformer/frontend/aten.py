@@ -141,7 +141,7 @@ def _unary(op: str) -> Handler:
     return handler
 
 
-for _op in ("relu", "tanh", "sigmoid", "silu", "sqrt", "erf", "exp", "square"):
+for _op in ("relu", "tanh", "sigmoid", "silu", "sqrt", "erf", "exp", "square", "abs"):
     maps(_op, f"{_op}_")(_unary(_op))
 
 
@@ -176,18 +176,19 @@ def _sdpa(
     scale: float | None,
     enable_gqa: bool = False,
 ) -> str:
-    if is_causal or enable_gqa:
-        kind = "causal" if is_causal else "grouped-query"
-        raise CaptureError(f"{w.path}: {kind} attention is not supported yet")
     if dropout_p > 0:
         raise CaptureError(f"{w.path}: attention dropout is active; call model.eval() first")
     if scale is None:
         scale = 1 / math.sqrt(shapes.fixed(w.shape(query)[-1]))
+    if enable_gqa and is_causal and attn_mask is None:
+        return w.emit("sdpa", query, key, value, scale=scale, causal=True)
     if attn_mask is None or _keeps_all(w, attn_mask):
-        return w.emit("sdpa", query, key, value, scale=scale)
+        return w.emit("sdpa", query, key, value, scale=scale, causal=is_causal)
     producer = w.graph.producers().get(attn_mask)
-    if producer is not None and producer.op == "key_mask":
-        return w.emit("sdpa", query, key, value, producer.inputs[0], scale=scale)
+    if producer is not None and producer.op in MASKS and not producer.attrs["hides"]:
+        causal = producer.op == "causal_mask"
+        mask = () if causal else producer.inputs
+        return w.emit("sdpa", query, key, value, *mask, scale=scale, causal=causal or is_causal)
     return _biased(w, query, key, value, _additive(w, attn_mask), scale)
 
 
@@ -217,6 +218,18 @@ def _biased(w: Writer, query: str, key: str, value: str, bias: str, scale: float
 
 DROPPED = -1e9
 """What a mask adds to a score that must not count."""
+
+
+MASKS = ("key_mask", "causal_mask")
+
+
+@maps("masked_fill", "masked_fill_")
+def _masked_fill(w: Writer, input: str, mask: str, value: float) -> str:
+    producer = w.graph.producers().get(mask)
+    if value != 0 or producer is None or producer.op not in MASKS or not producer.attrs["hides"]:
+        raise CaptureError(f"{w.path}: only hidden keys can be filled, and only with 0")
+    causal = producer.op == "causal_mask"
+    return w.emit("hide", input, *(() if causal else producer.inputs), causal=causal)
 
 
 def _operand(w: Writer, value: str | float) -> str:

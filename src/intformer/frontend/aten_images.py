@@ -279,6 +279,14 @@ def _sum(
 ) -> str:
     if not dim:
         raise CaptureError(f"{w.path}: sum over all axes would mix the samples of a batch")
+    rank = len(w.shape(input))
+    if (
+        keepdim
+        and dim
+        and [d % rank for d in dim] == [rank - 1]
+        and isinstance(w.shape(input)[-1], str)
+    ):
+        return w.emit("total", input)
     return total(w, input, dim, keepdim)
 
 

@@ -11,6 +11,7 @@ from intformer.frontend.patterns import (
     moves,
     norm,
     remainders,
+    sequence,
 )
 from intformer.frontend.patterns.batch import split_batch
 from intformer.frontend.rewrite import Pattern, Rewriter
@@ -29,12 +30,15 @@ PHASES: list[list[Pattern]] = [
         elementwise.add_of_nothing,
         norm.reciprocal_root,
         norm.fuse_norm,
+        sequence.fuse_l1_norm,
+        sequence.fuse_rotary,
         activation.fuse_activation,
         remainders.normalize_vector,
     ],
     # Attention takes the factors on q and k before linear layers can.
     [
         attention.fuse_eager,
+        sequence.fuse_polynomial,
         attention.absorb_scale,
     ],
     [
@@ -44,6 +48,7 @@ PHASES: list[list[Pattern]] = [
         affine.fold_batch_norm,
         affine.multiply_into_convolution,
         affine.add_into_convolution,
+        sequence.join_rotated_heads,
         attention.join_heads,
         attention.join_windows,
         moves.merge_moves,

@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 from intformer.errors import CaptureError
 from intformer.frontend.build import BATCH_LIMIT
 from intformer.frontend.canonical import canonicalize
+from intformer.frontend.derived import SEQUENCES
 from intformer.frontend.trace import Trace
 from intformer.ir.graph import Graph
 
@@ -135,7 +136,11 @@ class _Request:
             dynamic=[
                 dict(axes.get(n, _default_axes(x))) for n, x in zip(chosen, tensors, strict=True)
             ],
-            limits={"N": BATCH_LIMIT, "S": _sequence_limit(model), **(limits or {})},
+            limits={
+                "N": BATCH_LIMIT,
+                **dict.fromkeys(SEQUENCES, _sequence_limit(model)),
+                **(limits or {}),
+            },
         )
 
 

@@ -13,12 +13,15 @@ import numpy as np
 
 from intformer.errors import CaptureError
 from intformer.frontend.build import Builder
-from intformer.frontend.masks import is_key_mask
+from intformer.frontend.masks import is_causal_mask, is_key_mask
 from intformer.ir.graph import Array, Shape
 
 Sizes = Mapping[str, int]
 
-SMALLER: tuple[dict[str, int], ...] = ({"N": 3, "S": 5}, {"N": 5, "S": 7})
+SEQUENCES = ("S", "T")
+"""Symbols of sequence lengths: of a source (or the only sequence), and of a target."""
+
+SMALLER: tuple[dict[str, int], ...] = ({"N": 3, "S": 5, "T": 5}, {"N": 5, "S": 7, "T": 7})
 """Sizes besides the largest ones at which a value is evaluated."""
 
 
@@ -39,32 +42,66 @@ def write_sized(
         evaluate: sizes -> the value.
 
     Raises:
-        CaptureError: it is neither a constant repeated over the batch nor a position table.
+        CaptureError: it is neither a constant repeated over the batch nor a position table nor a
+            causal mask.
     """
     full = evaluate(largest(builder.graph.limits))
-    if (full.dtype == np.bool_ or "S" in shape) and _is_uniform(full, evaluate):
+    symbols = [d for d in SEQUENCES if d in shape]
+    if (full.dtype == np.bool_ or symbols) and _is_uniform(full, evaluate):
         return builder.constant(name, full.flat[0].reshape((1,) * full.ndim))
+    if len(symbols) == 1 and shape.count(symbols[0]) == 2:
+        return _write_causal(builder, name, symbols[0], full, evaluate)
     if not np.issubdtype(full.dtype, np.floating):
         raise CaptureError(f"{builder.path}: {name} makes integers of type {full.dtype} from sizes")
     if isinstance(shape[0], str) and shape[0].endswith("*N"):
         return _windows(builder, name, shape, full)
     if shape.count("N") > 1 or (shape[0] != "N" and "N" in shape):
         raise CaptureError(f"{builder.path}: {name} repeats a constant to {list(shape)}")
-    one = full[:1]
-    if "S" not in shape:
-        return builder.emit("expand", builder.constant(name, one), axis=0)
+    if not symbols:
+        return builder.emit("expand", builder.constant(name, full[:1]), axis=0)
+    return _write_positions(builder, name, shape, full, evaluate)
+
+
+def _write_positions(
+    builder: Builder, name: str, shape: Shape, full: Array, evaluate: Callable[[Sizes], Array]
+) -> str:
+    """A table whose first rows are used: [1, S, C], or [1, 1, S, C] as rotations have it."""
+    symbol = next(d for d in SEQUENCES if d in shape)
+    axis = shape.index(symbol)
+    table = full.reshape(-1, *full.shape[axis:])[0]
     for sizes in SMALLER:
         part = evaluate(sizes)
-        prefix = one[:, : sizes["S"]]
-        if full.ndim != 3 or not (part == np.broadcast_to(prefix, part.shape)).all():
+        prefix = table[: sizes[symbol]]
+        if full.ndim - axis != 2 or not (part == np.broadcast_to(prefix, part.shape)).all():
             raise CaptureError(
                 f"{builder.path}: {name} depends on the sequence length in a way that is not a "
                 "position table"
             )
-    if (one == one[:, :1]).all():  # one token type for all, for example
-        return builder.constant(name, one[:, :1])
-    ids = next(x for x, t in builder.graph.inputs.items() if t.shape[1:] == ("S",))
-    return builder.emit("positions", ids, builder.constant(name, one[0]))
+    ones = (1,) * (max(len(shape), 3) - 2)
+    if (table == table[:1]).all():  # one token type for all, for example
+        return builder.constant(name, table[:1].reshape(*ones, *table[:1].shape))
+    ids = _sequence_input(builder, symbol)
+    rows = builder.emit("positions", ids, builder.constant(name, table))
+    return builder.reshape(rows, (*ones, symbol, table.shape[1]))
+
+
+def _write_causal(
+    builder: Builder, name: str, symbol: str, full: Array, evaluate: Callable[[Sizes], Array]
+) -> str:
+    """A mask that lets each position see itself and those before, or its negation."""
+    parts = [full, *(evaluate(sizes) for sizes in SMALLER)]
+    ids = _sequence_input(builder, symbol)
+    if all(is_causal_mask(part) for part in parts):
+        return builder.emit("causal_mask", ids, hides=False)
+    if full.dtype == np.bool_ and all(is_causal_mask(~part) for part in parts):
+        return builder.emit("causal_mask", ids, hides=True)
+    raise CaptureError(
+        f"{builder.path}: {name} is neither a causal mask nor one that hides nothing"
+    )
+
+
+def _sequence_input(builder: Builder, symbol: str) -> str:
+    return next(x for x, t in builder.graph.inputs.items() if t.shape[1:] == (symbol,))
 
 
 def _windows(builder: Builder, name: str, shape: Shape, full: Array) -> str:
@@ -93,9 +130,12 @@ def write_mask(builder: Builder, name: str, evaluate: Callable[[Array], Array]) 
     Raises:
         CaptureError: it is anything but a key-padding mask.
     """
-    if builder.shape(name) != ("N", "S") or not is_key_mask(evaluate):
+    sequence = len(builder.shape(name)) == 2
+    if sequence and is_key_mask(evaluate):
+        return builder.emit("key_mask", name, hides=False)
+    if not sequence or not is_key_mask(lambda mask: np.logical_not(evaluate(mask))):
         raise CaptureError(
             f"{builder.path or 'the model'}: the attention mask made from {name!r} is not a "
             "key-padding mask; only masks that keep keys where the input is 1 are supported"
         )
-    return builder.emit("key_mask", name)
+    return builder.emit("key_mask", name, hides=True)

@@ -1,4 +1,4 @@
-"""Recognising key-padding masks by what they compute instead of how they are written.
+"""Recognising masks by what they compute instead of how they are written.
 
 Libraries turn the integer mask [N, S] into an attention mask in ways that change from version to
 version. Evaluating the arithmetic on random masks and comparing with the only meaning that is
@@ -17,6 +17,17 @@ DROPPED = -1e4
 """An additive mask must lie below this for a dropped key: exp of it is 0 beside any kept key."""
 
 TRIALS = ((2, 5), (3, 8))
+
+
+def is_causal_mask(mask: Array) -> bool:
+    """Whether an operand of attention [..., T, T] lets each position see itself and those before.
+
+    Args:
+        mask: bool (true keeps) or float (added to the scores).
+    """
+    if mask.ndim < 2 or mask.shape[-1] != mask.shape[-2]:
+        return False
+    return _keeps(mask, np.broadcast_to(np.tri(mask.shape[-1], dtype=np.bool_), mask.shape))
 
 
 def is_key_mask(evaluate: Callable[[Array], Array]) -> bool:
@@ -43,7 +54,11 @@ def _agrees(evaluate: Callable[[Array], Array], mask: Array) -> bool:
         result = np.broadcast_to(evaluate(mask), (n, 1, s, s))
     except ValueError:
         return False
-    keep = np.broadcast_to(mask[:, None, None, :] == 1, result.shape)
+    return _keeps(result, np.broadcast_to(mask[:, None, None, :] == 1, result.shape))
+
+
+def _keeps(result: Array, keep: Array) -> bool:
+    """Whether an operand of attention drops all keys but those of ``keep``."""
     if result.dtype == np.bool_:
         return bool((result == keep).all())
     return bool((result[keep] == 0).all() and (result[~keep] < DROPPED).all())

@@ -157,6 +157,28 @@ def _attention(inputs: list[Shape], attrs: Attributes) -> Shape:
     return (*q[:-1], v[-1])
 
 
+def _positions_or_mask(inputs: list[Shape], attrs: Attributes) -> Shape:
+    t = inputs[0][1]
+    return (1, 1, t, t)
+
+
+def _multi_head(inputs: list[Shape], attrs: Attributes) -> Shape:
+    """``attention`` of whole rows: fewer heads of keys make k and v narrower than q."""
+    q, k, v = inputs[:3]
+    group = int(attrs["heads"]) // int(attrs.get("kv_heads", attrs["heads"]))
+    if k != v or fixed(q[-1]) != fixed(k[-1]) * group:
+        raise CaptureError(f"attention of q {list(q)}, k {list(k)}, v {list(v)}")
+    return q
+
+
+def _total(inputs: list[Shape], attrs: Attributes) -> Shape:
+    return (*inputs[0][:-1], 1)
+
+
+def _first(inputs: list[Shape], attrs: Attributes) -> Shape:
+    return inputs[0]
+
+
 def _mean(inputs: list[Shape], attrs: Attributes) -> Shape:
     (x,), axis = inputs, attrs["axis"]
     return (*x[:axis], *([1] if attrs["keepdims"] else []), *x[axis + 1 :])
@@ -225,10 +247,14 @@ def fixed(dim: Dim) -> int:
 
 
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(UNARY | {"scale", "erf", "softmax"}, _same),
-    **dict.fromkeys(("layer_norm", "rms_norm", "batch_norm"), _same),
+    **dict.fromkeys(UNARY | {"scale", "erf", "softmax", "abs", "hide"}, _same),
+    **dict.fromkeys(("layer_norm", "rms_norm", "l1_norm", "batch_norm"), _same),
     **dict.fromkeys(("add", "sub", "mul", "div", "pow"), _elementwise),
-    **dict.fromkeys(("attention", "sdpa", "biased_attention", "biased_sdpa"), _attention),
+    **dict.fromkeys(("sdpa", "polynomial_sdpa", "biased_attention", "biased_sdpa"), _attention),
+    **dict.fromkeys(("attention", "polynomial_attention"), _multi_head),
+    **dict.fromkeys(("rotary", "rotate"), _first),
+    "causal_mask": _positions_or_mask,
+    "total": _total,
     "conv2d": _conv2d,
     "linear": _linear,
     "matmul": _matmul,

@@ -256,8 +256,8 @@ class Trace:
         (name,) = inputs
 
         def evaluate(mask: Array) -> Array:
-            n, s = mask.shape
-            samples = self._sample({"N": n, "S": s})
+            symbols = (d for d in self.writer.shape(name) if isinstance(d, str))
+            samples = self._sample(dict(zip(symbols, mask.shape, strict=False)))
             samples[name] = torch.from_numpy(mask).to(samples[name])
             return _array(self._evaluate(node, samples))
 

@@ -13,7 +13,14 @@ layer_norm      x[...,C], gamma[C], beta[C]    ``eps``; over the last axis
 rms_norm        x[...,C], gamma[C]             ``eps``; over the last axis
 attention       q[N,T,E], k[N,S,E], v[N,S,E],  ``heads``, ``scale``; softmax(scale q kᵀ) v per head,
                 *mask                          heads are consecutive slices of E. ``mask`` is an
-                                               integer [N,S] input, 1 keeps a key, 0 drops it
+                                               integer [N,S] input, 1 keeps a key, 0 drops it.
+                                               ``causal`` True: query t sees the keys up to t.
+                                               ``kv_heads``: heads of k and v, if fewer
+polynomial_     q, k, v, b[H], delta[H],       ``heads``, ``scale``, ``power``, ``causal``; weights
+attention       *mask                          relu(scale q kᵀ + b)^power + delta over their sum
+l1_norm         x[...,C], gamma[C], beta[C]    ``eps``; (x - mean) / (mean|x - mean| + eps)
+rotary          x[N,T,H·D], cos[P,D],          ``heads``; turns channels i and i + D/2 of a head by
+                sin[P,D]                       the angle of position and i
 gelu            x                              ``approximate`` "none" or "tanh"
 biased_         q[N,W,T,E], k[N,W,S,E],        ``heads``, ``scale``; in each of W windows
 attention       v[N,W,S,F],                    softmax(scale q kᵀ + bias) v per head; the constant
@@ -49,10 +56,13 @@ positions       ids[N,S], table[P,C]           the first S rows of the table -> 
 =============== ============================== ====================================================
 
 Transient, between a frontend and canonicalisation: ``batch_norm`` (x, gamma, beta, mean, var;
-``eps``), ``sdpa`` (q, k, v in [N,heads,T,D], *mask; ``scale``),
-``key_mask`` (mask[N,S] -> [N,1,1,S], 0 where a key is kept and -inf where it is dropped), ``sub``,
-``div``, ``pow``, ``erf``. Everything else that a model may say
-(``select``, ``split``, ``squeeze``, casts, shape and mask arithmetic) is resolved while it is read.
+``eps``), ``sdpa`` (q, k, v in [N,heads,T,D], *mask; ``scale``), ``polynomial_sdpa`` (the same with
+b, delta; ``power``; both with ``causal``), ``rotate`` (``rotary`` of [N,H,T,D]), ``key_mask`` (mask
+[N,S] -> [N,1,1,S]) and ``causal_mask`` (ids [N,T] -> [1,1,T,T]): what attention adds or, with
+``hides``, which keys it does not see; ``hide`` (x, *mask; ``causal``: 0 at keys not seen),
+``total`` (sum over the last axis, kept), ``sub``, ``div``, ``pow``, ``erf``, ``abs``. Everything
+else that a model may say (``select``, ``split``, ``squeeze``, casts, shape and mask arithmetic) is
+resolved while it is read.
 """
 
 from __future__ import annotations
@@ -66,14 +76,23 @@ UNARY = frozenset(
 )
 """Element-wise functions of one value; the integer stage turns each into a table."""
 
+ATTENTIONS = frozenset({"attention", "polynomial_attention"})
+"""Operators whose first inputs are q, k and v; what follows are vectors and perhaps a key mask."""
+
+NORMS = frozenset({"layer_norm", "rms_norm", "l1_norm"})
+"""Operators that normalise rows."""
+
 CANONICAL = UNARY | frozenset(
     {
         "conv2d",
         "linear",
         "layer_norm",
         "rms_norm",
+        "l1_norm",
         "attention",
         "biased_attention",
+        "polynomial_attention",
+        "rotary",
         "mul",
         "matmul",
         "softmax",

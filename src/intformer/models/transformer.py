@@ -63,6 +63,11 @@ class TransformerConfig:
         if self.power < 1:
             raise ValueError(f"power {self.power} of the attention polynomial is below 1")
 
+    @property
+    def max_position_embeddings(self) -> int:
+        """``max_length`` under the name that Hugging Face's configurations have for it."""
+        return self.max_length
+
     def save(self, path: str | Path) -> None:
         """Write the configuration to ``path`` as JSON."""
         Path(path).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
@@ -287,7 +292,8 @@ class _Embedding(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Map ids (B, T) to vectors (B, T, dim)."""
-        x: Tensor = self.dropout(self.tokens(ids) * self.scale + self.positions[: ids.shape[1]])
+        positions = self.positions[None, : ids.shape[1]]
+        x: Tensor = self.dropout(self.tokens(ids) * self.scale + positions)
         return x
 
     def project(self, x: Tensor) -> Tensor:

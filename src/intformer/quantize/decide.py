@@ -26,6 +26,7 @@ from intformer.quantize.lowering.context import Pixels
 from intformer.quantize.observers import ChannelRange, Covariance, Histogram
 from intformer.quantize.params import Decisions, IntegerWeight
 from intformer.quantize.ranges import Ranges
+from intformer.quantize.reaches import Reaches
 from intformer.quantize.recipe import Recipe
 
 Batch = dict[str, Tensor]
@@ -63,6 +64,7 @@ class Calibration:
         self.extremes = {self.roots[v]: Histogram() for v, f in forms.items() if "wide" in f}
         self.covariances = self._wanted_covariances()
         self.watch = Watch(self.graph, self.recipe)
+        self.reaches = Reaches(self.graph)
         self._observe("calibrating", self._update)
         decisions = Ranges(
             self.graph,
@@ -73,6 +75,7 @@ class Calibration:
             self.progress,
             self._variances(),
         ).choose()
+        decisions.reaches = self.reaches.chosen(self.recipe.residual_margin)
         self._decide_weights(decisions)
         self.chooser = Chooser(
             self.graph, self.recipe, self.watch, decisions, self.roots, self.histograms
@@ -130,6 +133,7 @@ class Calibration:
     def _update(self, name: str, x: Tensor) -> None:
         root = self.roots[name]
         self.watch.update(name, x)
+        self.reaches.update(name, x)
         if x.is_floating_point():
             for table in (self.histograms, self.extremes):
                 if root in table:
@@ -168,7 +172,7 @@ class Calibration:
         input_scale = affine.scale if affine else 1.0
         statistics = self.covariances.get(_statistics_key(node))
         options: dict[str, Any] = {
-            "compensate": self.recipe.rounding == "gptq",
+            "compensate": self.recipe.rounding == "gptq" and not self._is_embedding(node),
             "correct_bias": self.recipe.bias_correction,
             "smallest_scale": float(bias.abs().max()) / (LARGEST_BIAS * input_scale),
         }
@@ -196,6 +200,10 @@ class Calibration:
             return [wanted]
         full = self.recipe.for_layer(node.name, "weight_bits") == 8
         return [*sorted(LANE_GROUPS, reverse=True), 0] if full else [0]
+
+    def _is_embedding(self, node: Node) -> bool:
+        """Whether the weights are an embedding's too: errors must then stay in their own row."""
+        return any(n.op == "embedding" for n in self.consumers[node.inputs[1]])
 
 
 def _statistics_key(node: Node) -> str:

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from intformer.ir.float_ops import ATTENTIONS, NORMS
 from intformer.ir.graph import Graph, Node
 from intformer.quantize.groups import needed_forms, share_scales
 from intformer.quantize.observers import ChannelRange
@@ -28,7 +29,7 @@ from intformer.quantize.observers import ChannelRange
 SMALLEST_WIDTH = 32
 """The narrowest channel is taken to be this fraction of the typical one."""
 
-SHARED = ("layer_norm", "rms_norm", "add")
+SHARED = (*sorted(NORMS), "add")
 """Operators whose result both linear layers and the residual stream may read."""
 
 
@@ -71,7 +72,7 @@ class Equalizer:
         """Normalisations read by linear layers alone, possibly through shape operators."""
         roots, forms = share_scales(self.graph), needed_forms(self.graph, frozenset())
         for node in self.graph:
-            if node.op not in ("layer_norm", "rms_norm") or forms[node.output] != {"narrow"}:
+            if node.op not in NORMS or forms[node.output] != {"narrow"}:
                 continue
             group = {value for value, root in roots.items() if root == roots[node.output]}
             readers = [n for value in group for n in self.consumers.get(value, [])]
@@ -102,7 +103,7 @@ class Equalizer:
 
     def _find_attentions(self) -> Iterable[Node]:
         for node in self.graph:
-            if node.op not in ("attention", "biased_attention"):
+            if node.op not in (*ATTENTIONS, "biased_attention") or "kv_heads" in node.attrs:
                 continue
             sources = [self.producers.get(value) for value in node.inputs[:3]]
             alone = all(len(self.consumers[value]) == 1 for value in node.inputs[:3])
@@ -153,8 +154,10 @@ class Equalizer:
         reach = torch.maximum(queries.low.abs(), queries.high.abs()).double()
         reach = reach.clamp(min=float(reach.max()) * 1e-4 + 1e-12)
         factor = torch.sqrt(keys.width / 2 / reach)
-        self._rescale_output(self.producers[attention.inputs[1]], factor, keys.middle)
         nothing = torch.zeros_like(factor)
+        # Only the softmax does not see what all keys have in common.
+        common = keys.middle if attention.op == "attention" else nothing
+        self._rescale_output(self.producers[attention.inputs[1]], factor, common)
         self._rescale_output(self.producers[attention.inputs[0]], 1 / factor, nothing)
 
     def _rescale_output(self, layer: Node, factor: Tensor, shift: Tensor) -> None:

@@ -161,15 +161,106 @@ def _batch_norm(
 
 
 def _attention(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, heads: int, scale: float
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None = None,
+    *,
+    heads: int,
+    scale: float,
+    causal: bool = False,
+    kv_heads: int = 0,
 ) -> Tensor:
-    q, k, v = (x.reshape(*x.shape[:2], heads, -1).transpose(1, 2) for x in (q, k, v))
-    return _sdpa(q, k, v, mask, scale=scale).transpose(1, 2).flatten(2)
+    keys, values = (_split(x, kv_heads or heads) for x in (k, v))
+    mixed = _sdpa(_split(q, heads), keys, values, mask, scale=scale, causal=causal)
+    return mixed.transpose(1, 2).flatten(2)
 
 
-def _sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, scale: float) -> Tensor:
+def _split(x: Tensor, heads: int) -> Tensor:
+    return x.reshape(*x.shape[:2], heads, -1).transpose(1, 2)
+
+
+def _sdpa(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None = None,
+    *,
+    scale: float,
+    causal: bool = False,
+) -> Tensor:
     keep = None if mask is None else (mask != 0)[:, None, None, :]
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=keep, scale=scale)
+    groups = q.dim() == 4 and q.shape[1] != k.shape[1]
+    return F.scaled_dot_product_attention(
+        q, k, v, attn_mask=keep, scale=scale, is_causal=causal, enable_gqa=groups
+    )
+
+
+def _polynomial_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    b: Tensor,
+    delta: Tensor,
+    mask: Tensor | None = None,
+    *,
+    heads: int,
+    scale: float,
+    power: int,
+    causal: bool = False,
+) -> Tensor:
+    q, k, v = (_split(x, heads) for x in (q, k, v))
+    mixed = _polynomial_sdpa(q, k, v, b, delta, mask, scale=scale, power=power, causal=causal)
+    return mixed.transpose(1, 2).flatten(2)
+
+
+def _polynomial_sdpa(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    b: Tensor,
+    delta: Tensor,
+    mask: Tensor | None = None,
+    *,
+    scale: float,
+    power: int,
+    causal: bool = False,
+) -> Tensor:
+    scores = scale * (q @ k.transpose(-2, -1)) + b[:, None, None]
+    poly = _hide(scores.relu() ** power + delta[:, None, None], mask, causal=causal)
+    return poly / poly.sum(-1, keepdim=True) @ v
+
+
+def _hide(x: Tensor, mask: Tensor | None = None, *, causal: bool) -> Tensor:
+    if causal:
+        x = x * torch.ones(x.shape[-2:], dtype=x.dtype, device=x.device).tril()
+    return x if mask is None else x * (mask != 0)[:, None, None, :]
+
+
+def _causal_mask(ids: Tensor, *, hides: bool) -> Tensor:
+    keep = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool, device=ids.device).tril()
+    return _as_mask(keep[None, None], hides)
+
+
+def _as_mask(keep: Tensor, hides: bool) -> Tensor:
+    if hides:
+        return ~keep
+    return torch.zeros(keep.shape, device=keep.device).masked_fill(~keep, float("-inf"))
+
+
+def _l1_norm(x: Tensor, gamma: Tensor, beta: Tensor, *, eps: float) -> Tensor:
+    centred = x - x.mean(-1, keepdim=True)
+    return gamma * (centred / (centred.abs().mean(-1, keepdim=True) + eps)) + beta
+
+
+def _rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    length, half = x.shape[2], x.shape[3] // 2
+    turned = torch.cat((-x[..., half:], x[..., :half]), dim=-1)
+    return x * cosine[:length] + turned * sine[:length]
+
+
+def _rotary(x: Tensor, cosine: Tensor, sine: Tensor, *, heads: int) -> Tensor:
+    return _rotate(_split(x, heads), cosine, sine).transpose(1, 2).flatten(2)
 
 
 def _biased_attention(
@@ -199,9 +290,8 @@ def _positions(ids: Tensor, table: Tensor) -> Tensor:
     return table[: ids.shape[1]].unsqueeze(0)
 
 
-def _key_mask(mask: Tensor) -> Tensor:
-    added = torch.zeros(mask.shape).masked_fill(mask == 0, float("-inf"))
-    return added[:, None, None, :].to(mask.device)
+def _key_mask(mask: Tensor, *, hides: bool) -> Tensor:
+    return _as_mask((mask != 0)[:, None, None, :], hides)
 
 
 OPERATORS: dict[str, Operator] = {
@@ -225,6 +315,15 @@ OPERATORS: dict[str, Operator] = {
     "sdpa": _sdpa,
     "biased_attention": _biased_attention,
     "biased_sdpa": _biased_sdpa,
+    "polynomial_attention": _polynomial_attention,
+    "polynomial_sdpa": _polynomial_sdpa,
+    "l1_norm": _l1_norm,
+    "rotary": _rotary,
+    "rotate": _rotate,
+    "hide": _hide,
+    "causal_mask": _causal_mask,
+    "total": lambda x: x.sum(-1, keepdim=True),
+    "abs": torch.abs,
     "gelu": F.gelu,
     "relu": F.relu,
     "tanh": torch.tanh,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from intformer.ir.float_ops import UNARY, WEIGHTED
+from intformer.ir.float_ops import ATTENTIONS, NORMS, UNARY, WEIGHTED
 from intformer.ir.graph import Graph, Node
 
 SHAPE_ONLY = frozenset({"reshape", "transpose", "slice", "concat", "expand"})
 """Operators that move values without changing them: inputs and output share one scale."""
+
+PARAMETERISED = frozenset({"rescale", "embedding", "positions", "rotary"})
+"""Operators whose inputs after the first are constants or ids."""
 
 Form = str
 """``"narrow"``: uint8, what multiplications take. ``"wide"``: the residual stream's integers."""
@@ -53,10 +56,10 @@ def _forms_of_input(
         return {"wide"} if node.output in wide_linear else {"narrow"}
     if node.op in UNARY:
         return {"narrow"}
-    if node.op in ("attention", "biased_attention"):
+    if node.op in ATTENTIONS or node.op == "biased_attention":
         return {"narrow"} if index < 3 else set()
     if node.op in ("matmul", "max_pool"):
         return {"narrow"}
-    if node.op in ("layer_norm", "rms_norm", "rescale", "embedding", "positions") and index > 0:
+    if index > 0 and (node.op in NORMS or node.op in PARAMETERISED):
         return set()
     return {"wide"}

@@ -130,6 +130,7 @@ class Decisions:
             parts there (see ``lowering.unary``).
         operators: result of a softmax attention, GELU or normalisation -> the operator for it;
             our own where there is none.
+        reaches: result of a polynomial attention -> largest base ``relu(score + b)`` to represent.
     """
 
     activations: dict[str, Affine] = field(default_factory=dict)
@@ -137,6 +138,7 @@ class Decisions:
     weights: dict[str, IntegerWeight] = field(default_factory=dict)
     splits: dict[str, float] = field(default_factory=dict)
     operators: dict[str, Choice] = field(default_factory=dict)
+    reaches: dict[str, float] = field(default_factory=dict)
 
     def operator(self, value: str) -> Choice | None:
         """The operator to use for the node that makes ``value``; None is our own."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from intformer.errors import InputError
+from intformer.ir.float_ops import ATTENTIONS
 from intformer.ir.graph import Graph, TensorType
 from intformer.ir.inputs import check_inputs
 from intformer.quantize.lowering.context import Pixels
@@ -68,7 +69,7 @@ def _token_contract(graph: Graph) -> Graph:
 
 def _largest(graph: Graph, name: str) -> int:
     """The largest id of a vocabulary, or 1 for a mask."""
-    if any(node.op == "attention" and name in node.inputs[3:] for node in graph):
+    if any(node.op in ATTENTIONS and name in node.inputs[3:] for node in graph):
         return 1
     tables = [n.inputs[0] for n in graph if n.op == "embedding" and n.inputs[1] == name]
     return min((len(graph.constants[table]) for table in tables), default=2**31) - 1

@@ -8,7 +8,7 @@ from intformer.frontend.rewrite import Rewriter
 from intformer.ir.float_ops import WEIGHTED
 from intformer.ir.graph import Array, Node
 
-NORMS = ("layer_norm", "rms_norm")
+NORMS = ("layer_norm", "l1_norm", "rms_norm")
 
 
 def matmul_to_linear(rw: Rewriter, node: Node) -> str | None:
@@ -27,7 +27,7 @@ def add_to_bias(rw: Rewriter, node: Node) -> str | None:
     if node.op != "add":
         return None
     for x, c in rw.sides(node):
-        vector, layer = rw.vector(c), rw.sole(x, "linear", "layer_norm")
+        vector, layer = rw.vector(c), rw.sole(x, "linear", "layer_norm", "l1_norm")
         if vector is not None and layer is not None and rw.shape(x) == rw.shape(node.output):
             return _with_bias(rw, layer, c, vector)
     return None

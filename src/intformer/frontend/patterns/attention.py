@@ -14,16 +14,20 @@ from intformer.frontend.rewrite import Rewriter
 from intformer.frontend.shapes import fixed, product
 from intformer.ir.graph import Array, Dim, Node, Shape
 
+FUSED = {"sdpa": "attention", "polynomial_sdpa": "polynomial_attention"}
+"""Attention of split heads, and its name once the heads stand side by side again."""
+
 
 @dataclass
 class _Scores:
-    """``scale · q kᵀ`` plus an optional key mask, before the softmax."""
+    """``scale · q kᵀ`` plus an optional mask, before the softmax."""
 
     q: str
     k_transposed: str
     scale: float
     mask: tuple[str, ...]
     bias: Array | None
+    causal: bool
 
 
 def fuse_eager(rw: Rewriter, node: Node) -> str | None:
@@ -40,29 +44,29 @@ def fuse_eager(rw: Rewriter, node: Node) -> str | None:
     k = rw.transpose(scores.k_transposed, (*range(rank - 2), rank - 1, rank - 2))
     operands = scores.q, k, node.inputs[1]
     if rank > 4 or scores.bias is not None:
-        if scores.mask or rank < 3:
+        if scores.mask or scores.causal or rank < 3:
             return None
         bias = np.zeros(1) if scores.bias is None else scores.bias
         return rw.emit("biased_sdpa", *operands, rw.constant("bias", bias), scale=scores.scale)
     if len({rw.shape(x)[:-2] for x in operands}) > 1 or rw.shape(k) != rw.shape(node.inputs[1]):
         return None
-    return rw.emit("sdpa", *operands, *scores.mask, scale=scores.scale)
+    return rw.emit("sdpa", *operands, *scores.mask, scale=scores.scale, causal=scores.causal)
 
 
 def _scores(rw: Rewriter, value: str) -> _Scores | None:
-    scale, mask = 1.0, ()  # type: float, tuple[str, ...]
+    scale, mask, causal = 1.0, (), False  # type: float, tuple[str, ...], bool
     bias: Array | None = None
     while True:
         node = rw.sole(value, "scale", "add", "matmul")
         if node is None:
             return None
         if node.op == "matmul":
-            return _Scores(node.inputs[0], node.inputs[1], scale, mask, bias)
+            return _Scores(node.inputs[0], node.inputs[1], scale, mask, bias, causal)
         if node.op == "scale":
             value, scale = node.inputs[0], scale * node.number("factor")
             continue
-        found = [(x, rw.producer(m, "key_mask")) for x, m in rw.sides(node)]
-        masked = [(x, m) for x, m in found if m is not None]
+        found = [(x, rw.producer(m, "key_mask", "causal_mask")) for x, m in rw.sides(node)]
+        masked = [(x, m) for x, m in found if m is not None and not m.attrs["hides"]]
         if not masked:
             constant = [(x, c) for x, c in _constants(rw, node) if c is not None]
             if not constant or rw.shape(constant[0][0]) != rw.shape(node.output):
@@ -70,9 +74,10 @@ def _scores(rw: Rewriter, value: str) -> _Scores | None:
             value, added = constant[0][0], constant[0][1] * np.float32(scale)
             bias = added if bias is None else bias + added
             continue
-        if mask:
+        if mask or causal:
             return None
-        value, mask = masked[0][0], masked[0][1].inputs
+        value, causal = masked[0][0], masked[0][1].op == "causal_mask"
+        mask = () if causal else masked[0][1].inputs
 
 
 def _constants(rw: Rewriter, node: Node) -> list[tuple[str, Array | None]]:
@@ -86,7 +91,7 @@ def _constants(rw: Rewriter, node: Node) -> list[tuple[str, Array | None]]:
 
 def absorb_scale(rw: Rewriter, node: Node) -> str | None:
     """A factor on q or k, on either side of splitting the heads, goes into ``sdpa``'s scale."""
-    if node.op not in ("sdpa", "biased_sdpa"):
+    if node.op not in (*FUSED, "biased_sdpa"):
         return None
     for operand in (0, 1):
         nodes = chain(rw, node.inputs[operand])
@@ -100,13 +105,13 @@ def absorb_scale(rw: Rewriter, node: Node) -> str | None:
         inputs = [*node.inputs]
         inputs[operand] = value
         scale = node.number("scale") * factor.number("factor")
-        return rw.emit(node.op, *inputs, scale=scale)
+        return rw.emit_with(node.op, inputs, {**node.attrs, "scale": scale})
     return None
 
 
 def join_heads(rw: Rewriter, node: Node) -> str | None:
     """``sdpa`` on [N, heads, T, D] becomes ``attention`` on [N, T, heads·D] between moves."""
-    if node.op != "sdpa":
+    if node.op not in FUSED:
         return None
     rank = len(rw.shape(node.inputs[0]))
     if rank > 4 and len(node.inputs) == 3:
@@ -116,8 +121,11 @@ def join_heads(rw: Rewriter, node: Node) -> str | None:
         raise CaptureError(f"{node.name}: attention on {rank} axes; expected [N, heads, T, D]")
     heads = fixed(rw.shape(node.inputs[0])[1]) if rank == 4 else 1
     flat = [_flat(rw, x) if rank == 4 else x for x in node.inputs[:3]]
-    scale = node.attrs["scale"]
-    result = rw.emit("attention", *flat, *node.inputs[3:], heads=heads, scale=scale)
+    attrs = {k: v for k, v in node.attrs.items() if k != "causal" or v}
+    kv_heads = fixed(rw.shape(node.inputs[1])[1]) if rank == 4 else 1
+    groups = {"kv_heads": kv_heads} if kv_heads != heads else {}
+    inputs = [*flat, *node.inputs[3:]]
+    result = rw.emit_with(FUSED[node.op], inputs, {**attrs, "heads": heads, **groups})
     if rank == 3:
         return result
     n, _, t, d = rw.shape(node.output)
@@ -176,7 +184,7 @@ def _flat(rw: Rewriter, value: str) -> str:
 
 def split_projection(rw: Rewriter, node: Node) -> str | None:
     """A merged qkv (or kv) layer becomes one layer per operand of the attention."""
-    if node.op not in ("attention", "biased_attention"):
+    if node.op not in (*FUSED.values(), "biased_attention"):
         return None
     operands = [_own_rows(rw, x, "qkv"[i]) for i, x in enumerate(node.inputs[:3])]
     if not any(operands):

@@ -14,7 +14,7 @@ from intformer.ir.graph import Dim, Node, Shape
 from intformer.quantize.float_run import evaluate
 
 MOVES = ("reshape", "transpose", "slice")
-SIZES = {"N": 2, "S": 3}
+SIZES = {"N": 2, "S": 3, "T": 5}
 """Sizes at which chains are tried; the symbolic shapes are compared besides."""
 
 

@@ -32,7 +32,7 @@ def fuse_norm(rw: Rewriter, node: Node) -> str | None:
         return None
     size = rw.shape(d)[-1]
     gamma = rw.constant(f"{node.name}.gamma", np.ones(size))
-    x = _centred(rw, d)
+    x = centred(rw, d)
     if x is None:
         return rw.emit("rms_norm", d, gamma, eps=eps)
     return rw.emit(
@@ -48,7 +48,7 @@ def _root_mean_square(rw: Rewriter, root: str, d: str) -> float | None:
         return None
     for mean, c in rw.sides(total):
         eps = rw.scalar(c)
-        squares = _last_mean(rw, mean)
+        squares = last_mean(rw, mean)
         if eps is not None and squares is not None and _is_square(rw, squares, d):
             return eps
     return None
@@ -61,15 +61,15 @@ def _is_square(rw: Rewriter, value: str, d: str) -> bool:
     return node.inputs[1] == d if node.op == "mul" else rw.scalar(node.inputs[1]) == 2
 
 
-def _centred(rw: Rewriter, d: str) -> str | None:
+def centred(rw: Rewriter, d: str) -> str | None:
     """The x of ``d = x - mean(x)``."""
     node = rw.producer(d, "sub")
-    if node is None or _last_mean(rw, node.inputs[1]) != node.inputs[0]:
+    if node is None or last_mean(rw, node.inputs[1]) != node.inputs[0]:
         return None
     return node.inputs[0]
 
 
-def _last_mean(rw: Rewriter, value: str) -> str | None:
+def last_mean(rw: Rewriter, value: str) -> str | None:
     """The x of ``value = mean(x)`` over the last axis, kept."""
     node = rw.producer(value, "mean")
     if node is None or not node.attrs["keepdims"]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from intformer.arith import BIAS_LIMIT, EXP_BITS, EXP_STEPS
+from intformer.errors import CaptureError
 from intformer.ir.graph import Node
 from intformer.quantize.approx import softmax
 from intformer.quantize.groups import Form
@@ -21,52 +23,52 @@ GAIN_BITS = 31
 
 def lower_attention(context: Context, request: Request, node: Node, form: Form, name: str) -> str:
     """softmax(scale·q·kᵀ + bias)·v with uint8 q, k, v; the output scale is in the reciprocal."""
-    q, k, v = (context.affine(value, "narrow") for value in node.inputs[:3])
-    target = context.affine(node.output, form)
+    q, k = (context.affine(value, "narrow") for value in node.inputs[:2])
     operands = [request(context, value, "narrow") for value in node.inputs[:3]]
     unit = q.scale * k.scale * node.number("scale")
     width = context.shape(operands[0])[-1]
-    heads = node.attrs["heads"]
+    heads, causal = node.attrs["heads"], bool(node.attrs.get("causal"))
     assert isinstance(width, int) and isinstance(heads, int)
+    masked = node.op == "attention" and len(node.inputs) > 3
+    kv_heads = node.attrs.get("kv_heads", heads)
+    if (masked and causal) or (kv_heads != heads and not causal):
+        raise CaptureError(
+            f"attention '{node.name}': a key mask beside causality, or fewer heads of keys without "
+            "it, is not supported; capture the model without the mask of its decoder"
+        )
     reach = 255 * 255 * (width // heads)
-    biased, masked = node.op == "biased_attention", node.op == "attention" and len(node.inputs) > 3
-    extra = node.inputs[3:]
-    largest = 2 * reach
-    if masked:
-        # A masked key stands at -2^30 and must be driven to weight 0 whatever the others are.
-        largest = 2**30 - reach
+    biased = node.op == "biased_attention"
+    extra, hides = node.inputs[3:], masked or causal
+    # A hidden key stands at -2^30 and must be driven to weight 0 whatever the other scores are.
+    largest = 2**30 - reach if hides else 2 * reach
     if biased:
         bias = _integer_bias(context, node, unit)
         extra = (context.constant(f"{name}.bias", bias),)
         largest += int(bias.max()) - int(bias.min())
-    ratio = v.scale / target.scale
-    zeros = {"q_zero": q.zero_point, "k_zero": k.zero_point, "v_zero": v.zero_point}
-    choice = context.decisions.operator(node.output)
+    choice = None if causal else context.decisions.operator(node.output)
     if choice is not None:
+        v, target = context.affine(node.inputs[2], "narrow"), context.affine(node.output, form)
         grid = softmax.grid(choice, unit, context.largest(context.shape(operands[1])[1]))
         attrs = softmax.attributes(grid, largest, masked=masked)
-        attrs |= softmax.output_scale(grid, ratio, target.zero_point)
+        attrs |= softmax.output_scale(grid, v.scale / target.scale, target.zero_point)
+        zeros = {"q_zero": q.zero_point, "k_zero": k.zero_point, "v_zero": v.zero_point}
         attrs |= {"heads": heads, "dtype": target.dtype, **zeros}
         return context.emit(grid.op, (*operands, *extra), node.name, name, **attrs)
     steps = unit / math.log(2) * (1 << EXP_BITS)
     limit, multiplier, exp_shift = softmax.exponent_parameters(
-        steps, min(largest, 2**30), EXP_STEPS, must_end=masked
+        steps, min(largest, 2**30), EXP_STEPS, must_end=hides
     )
-    shift = min(GAIN_BITS - max(math.frexp(ratio)[1], 0), GAIN_BITS)
     return context.emit(
-        node.op,
+        "causal_attention" if causal else node.op,
         (*operands, *extra),
         node.name,
         name,
         heads=heads,
-        **zeros,
+        **({"kv_heads": kv_heads} if causal else {}),
         limit=limit,
         multiplier=multiplier,
         exp_shift=exp_shift,
-        gain=round(ratio * 2**shift),
-        offset=(target.zero_point << shift) + (1 << (shift - 1)),
-        shift=shift,
-        dtype=target.dtype,
+        **mixing(context, node, form),
     )
 
 
@@ -74,3 +76,20 @@ def _integer_bias(context: Context, node: Node, step: float) -> NDArray[np.int32
     """What is added to the integer scores, whose unit is ``step``."""
     levels = np.floor(context.vector(node.inputs[3]) / step + 0.5)
     return np.clip(levels, -BIAS_LIMIT, BIAS_LIMIT).astype(np.int32)
+
+
+def mixing(context: Context, node: Node, form: Form) -> dict[str, Any]:
+    """Attributes of the sum of values and of the division behind it, for any kind of weights."""
+    q, k, v = (context.affine(value, "narrow") for value in node.inputs[:3])
+    target = context.affine(node.output, form)
+    ratio = v.scale / target.scale
+    shift = min(GAIN_BITS - max(math.frexp(ratio)[1], 0), GAIN_BITS)
+    return {
+        "q_zero": q.zero_point,
+        "k_zero": k.zero_point,
+        "v_zero": v.zero_point,
+        "gain": round(ratio * 2**shift),
+        "offset": (target.zero_point << shift) + (1 << (shift - 1)),
+        "shift": shift,
+        "dtype": target.dtype,
+    }

@@ -68,6 +68,7 @@ class Context:
         self.roots = share_scales(self.source)
         self.forms = needed_forms(self.source, self.wide_linears())
         self._intervals: dict[str, Interval] = {}
+        self._weights: dict[str, str] = {}
 
     def wide_linears(self) -> frozenset[str]:
         """Linear layers whose input has no 8-bit form decided: they multiply 16-bit input."""
@@ -101,6 +102,13 @@ class Context:
         if self.known is None:
             self._intervals[name] = Interval.constant(self.graph.constants[name])
         return name
+
+    def weight(self, layer: Node) -> str:
+        """The constant that holds a layer's integer weights, added once."""
+        if layer.output not in self._weights:
+            values = self.decisions.weights[layer.output].values
+            self._weights[layer.output] = self.constant(layer.inputs[1], values)
+        return self._weights[layer.output]
 
     def add_input(self, name: str, kind: TensorType, low: int, high: int) -> None:
         self.graph.inputs[name] = kind

@@ -114,7 +114,7 @@ def _weight(context: Context, node: Node, weight: IntegerWeight) -> str:
     """The int8 weight as a constant, or expanded from 4 bits."""
     name = node.inputs[1]
     if weight.multiplier is None:
-        return context.constant(name, weight.values)
+        return context.weight(node)
     packed = context.constant(f"{name}.packed", weight.packed)
     multiplier = context.constant(f"{name}.multiplier", weight.multiplier)
     rows = len(weight.values)

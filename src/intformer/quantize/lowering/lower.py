@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 
 from intformer.errors import CaptureError
-from intformer.ir.float_ops import UNARY
+from intformer.ir.float_ops import ATTENTIONS, UNARY
 from intformer.ir.graph import Graph, TensorType
 from intformer.quantize.groups import Form
 from intformer.quantize.lowering.context import Context, Pixels
@@ -137,9 +137,7 @@ def _declare_inputs(context: Context) -> None:
 
 
 def _is_mask(context: Context, name: str) -> bool:
-    return any(
-        n.op == "attention" and name in n.inputs[3:] for n in context.consumers.get(name, [])
-    )
+    return any(n.op in ATTENTIONS and name in n.inputs[3:] for n in context.consumers.get(name, []))
 
 
 def _vocabulary(context: Context, name: str) -> int:

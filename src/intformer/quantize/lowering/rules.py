@@ -27,6 +27,12 @@ from intformer.quantize.lowering.products import (
     lower_mul,
     lower_softmax,
 )
+from intformer.quantize.lowering.sequence import (
+    lower_polynomial,
+    lower_rotary,
+    lower_tied_embedding,
+    tied_projection,
+)
 from intformer.quantize.lowering.shape import (
     lower_concat,
     lower_expand,
@@ -47,7 +53,7 @@ would saturate within a hundredth of a standard deviation."""
 
 
 def lower_norm(context: Context, request: Request, node: Node, form: Form, name: str) -> str:
-    """layer_norm and rms_norm: gamma, beta and the output scale in one multiplier per channel.
+    """All norms: gamma, beta and the output scale in one multiplier per channel.
 
     A value needed in both forms is normalised once, in the wide form, and requantized.
     """
@@ -62,7 +68,9 @@ def lower_norm(context: Context, request: Request, node: Node, form: Form, name:
     beta = context.vector(node.inputs[2]) if len(node.inputs) > 2 else np.zeros_like(gamma)
     channels = len(gamma)
     kind = norm.form(choice, node.op, channels)
-    eps = node.number("eps") * kind.eps / source.scale**2
+    # The deviation that eps joins is C²·variance, or C²·mean|x - mean| of the L1 norm.
+    power, most = (1, 2**30) if node.op == "l1_norm" else (2, 2**60)
+    eps = node.number("eps") * kind.eps / source.scale**power
     ratio = np.clip(gamma / target.scale * kind.unit, -STEEPEST, STEEPEST)
     shift = shift_for(ratio)
     return context.emit(
@@ -77,7 +85,7 @@ def lower_norm(context: Context, request: Request, node: Node, form: Form, name:
         node.name,
         name,
         channels=channels,
-        eps=int(min(max(round(eps), 1), 2**60)),
+        eps=int(min(max(round(eps), 1), most)),
         shift=shift,
         dtype=target.dtype,
         **kind.attrs,
@@ -195,6 +203,9 @@ def lower_embedding(context: Context, request: Request, node: Node, form: Form, 
     """int8 rows with one multiplier each, rescaled to the stream's integers."""
     if form == "narrow" and context.both_forms(node.output):
         return _from_wide(context, request, node, name)
+    layer = tied_projection(context, node)
+    if layer is not None and context.affine(node.output, form).zero_point == 0:
+        return lower_tied_embedding(context, node, layer, context.affine(node.output, form), name)
     rows = context.vector(node.inputs[0])
     scale = np.maximum(np.abs(rows).max(axis=1), 1e-12) / 127
     target = context.affine(node.output, form)
@@ -238,8 +249,11 @@ RULES: dict[str, Rule] = {
     "max_pool": lower_max_pool,
     "layer_norm": lower_norm,
     "rms_norm": lower_norm,
+    "l1_norm": lower_norm,
     "attention": lower_attention,
     "biased_attention": lower_attention,
+    "polynomial_attention": lower_polynomial,
+    "rotary": lower_rotary,
     **dict.fromkeys(UNARY, lower_unary),
     "relu": lower_relu,
     "add": lower_add,
