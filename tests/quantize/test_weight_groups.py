@@ -15,7 +15,13 @@ from intformer.ir.graph import Graph
 from intformer.ir.lanes import LANE_GROUPS, SAFE_SUM, safe_group
 from intformer.quantize import decide
 from intformer.quantize.algorithms.gptq import round_weights, weight_snr
-from intformer.quantize.algorithms.lanes import lane_columns, nearest_in_lanes, round_lane
+from intformer.quantize.algorithms.lanes import (
+    _one_by_one,
+    _over,
+    lane_columns,
+    nearest_in_lanes,
+    round_lane,
+)
 from intformer.quantize.api import calibrated, quantize
 from intformer.quantize.observers import Covariance
 from intformer.quantize.params import IntegerWeight
@@ -104,8 +110,8 @@ def test_the_search_is_never_worse_than_the_nearest_point(
     def cost(w: torch.Tensor) -> torch.Tensor:
         return ((w - target) @ inverse).square().sum(1)
 
-    over = (torch.floor(target + 0.5) - plain).abs().sum(1) > 0
-    assert bool((cost(found) <= cost(plain) * (1 + 1e-6) + 1e-6)[over].all())
+    searched = _over(_one_by_one(target, factor, TOP))
+    assert bool((cost(found) <= cost(plain) * (1 + 1e-6) + 1e-6)[searched].all())
 
 
 def test_pairs_are_as_good_as_the_best_of_all_points() -> None:
