@@ -160,7 +160,7 @@ void unpacked_tile(const Rows& a, int64_t row, int rows, const std::byte* b, int
   Tiles<DotVnni, kWideRows, kWideVectors>::run(source, 0, rows, vectors, sums, stride);
 }
 #else
-constexpr int kWideVectors = 1, kWideRows = 4;
+constexpr int kWideVectors = 1, kWideRows = 8;
 
 // Bytes of the weights, then multipliers in both halves of a lane.
 constexpr int64_t unpacked_panel(int64_t blocks) { return blocks * (kDepth + 4) * kLanes; }
@@ -177,12 +177,13 @@ void unpack_panel(const std::byte* from, int64_t blocks, std::byte* to) {
   }
 }
 
-// Half a block of one row, four weights vectors held in registers by the caller.
-inline __attribute__((always_inline)) V half_block(V part, const std::byte* a, const V (&b)[4]) {
-  INTFORMER_UNROLL for (int i = 0; i < 4; ++i) {
-    part = _mm256_add_epi16(part, _mm256_maddubs_epi16(Isa::broadcast(a + 4 * i), b[i]));
+// Half a block of one row: four vectors of weights that the caller holds in registers.
+inline __attribute__((always_inline)) V half_block(const std::byte* a, const V (&b)[4]) {
+  V sum = _mm256_maddubs_epi16(Isa::broadcast(a), b[0]);
+  INTFORMER_UNROLL for (int i = 1; i < 4; ++i) {
+    sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(Isa::broadcast(a + 4 * i), b[i]));
   }
-  return part;
+  return sum;
 }
 
 template <int kRows>
@@ -191,29 +192,31 @@ void block_tile(const std::byte* a, int64_t a_stride, const std::byte* b, int64_
   const std::byte* multipliers = b + blocks * kDepth * kLanes;
   V sums[kRows];
   INTFORMER_UNROLL for (int r = 0; r < kRows; ++r) sums[r] = Isa::zero();
-  for (int64_t block = 0; block < blocks; ++block, a += kDepth) {
-    V parts[kRows];
-    INTFORMER_UNROLL for (int r = 0; r < kRows; ++r) parts[r] = Isa::zero();
-    for (int half = 0; half < 2; ++half, b += 16 * kLanes) {
-      V weights[4];
-      INTFORMER_UNROLL for (int i = 0; i < 4; ++i) weights[i] = Isa::load(b + 4 * i * kLanes);
-      INTFORMER_UNROLL for (int r = 0; r < kRows; ++r) {
-        parts[r] = half_block(parts[r], a + r * a_stride + 16 * half, weights);
-      }
-    }
-    const V multiplier = Isa::load(multipliers + 4 * block * kLanes);
+  for (int64_t half = 0; half < 2 * blocks; ++half, a += kDepth / 2, b += 16 * kLanes) {
+    const V multiplier = Isa::load(multipliers + half / 2 * 4 * kLanes);
+    V weights[4];
+    INTFORMER_UNROLL for (int i = 0; i < 4; ++i) weights[i] = Isa::load(b + 4 * i * kLanes);
     INTFORMER_UNROLL for (int r = 0; r < kRows; ++r) {
-      sums[r] = Isa::add(sums[r], _mm256_madd_epi16(parts[r], multiplier));
+      const V part = half_block(a + r * a_stride, weights);
+      sums[r] = Isa::add(sums[r], _mm256_madd_epi16(part, multiplier));
     }
   }
   INTFORMER_UNROLL for (int r = 0; r < kRows; ++r) Isa::store(out + r * out_stride, sums[r]);
 }
 
+using BlockTileFn = void (*)(const std::byte*, int64_t, const std::byte*, int64_t, int32_t*,
+                             int64_t);
+
+template <int... I>
+BlockTileFn block_tile_of(int rows, std::integer_sequence<int, I...>) {
+  static constexpr BlockTileFn all[] = {block_tile<I + 1>...};
+  return all[rows - 1];
+}
+
 void unpacked_tile(const Rows& a, int64_t row, int rows, const std::byte* b, int64_t blocks, int,
                    int32_t* sums, int64_t stride) {
-  constexpr void (*tiles[])(const std::byte*, int64_t, const std::byte*, int64_t, int32_t*,
-                            int64_t) = {block_tile<1>, block_tile<2>, block_tile<3>, block_tile<4>};
-  tiles[rows - 1](a.data + row * a.stride, a.stride, b, blocks, sums, stride);
+  const auto tile = block_tile_of(rows, std::make_integer_sequence<int, kWideRows>());
+  tile(a.data + row * a.stride, a.stride, b, blocks, sums, stride);
 }
 #endif
 
