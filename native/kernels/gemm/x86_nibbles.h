@@ -220,14 +220,12 @@ void unpacked_tile(const Rows& a, int64_t row, int rows, const std::byte* b, int
 }
 #endif
 
-constexpr int kFewVectors = 2, kTileRows = 4;
-
 using NibbleTileFn = void (*)(const NibbleSource&, int32_t* out, int64_t out_stride);
 
-template <int... I>
+template <int kVectors, int... I>
 NibbleTileFn nibble_tile_of(int rows, int vectors, std::integer_sequence<int, I...>) {
-  static constexpr NibbleTileFn all[] = {nibble_tile<I / kFewVectors + 1, I % kFewVectors + 1>...};
-  return all[(rows - 1) * kFewVectors + vectors - 1];
+  static constexpr NibbleTileFn all[] = {nibble_tile<I / kVectors + 1, I % kVectors + 1>...};
+  return all[(rows - 1) * kVectors + vectors - 1];
 }
 
 int64_t nibble_scratch_bytes(int64_t rows, int64_t depth) {
@@ -236,9 +234,10 @@ int64_t nibble_scratch_bytes(int64_t rows, int64_t depth) {
 }
 
 // Few rows: every tile unpacks the weights in registers.
+template <int kRows, int kVectors>
 void nibble_rows(const Gemm& g, const Rows& a, Range rows, Range columns, int64_t blocks,
                  int32_t* starts, std::byte* scratch) {
-  constexpr int64_t kColumns = kFewVectors * kLanes;
+  constexpr int64_t kColumns = kVectors * kLanes;
   auto* sums = reinterpret_cast<int32_t*>(scratch);
   auto* levels = reinterpret_cast<uint8_t*>(scratch + kTileBytes);
   const int64_t panel = nibble_panel(blocks), count = rows.end - rows.begin;
@@ -250,10 +249,10 @@ void nibble_rows(const Gemm& g, const Rows& a, Range rows, Range columns, int64_
     const int64_t width = columns.end - c < kColumns ? columns.end - c : kColumns;
     const int vectors = static_cast<int>((width + kLanes - 1) / kLanes);
     const std::byte* b = static_cast<const std::byte*>(g.b) + c / kLanes * panel;
-    for (int64_t row = 0; row < count; row += kTileRows) {
-      const int high = static_cast<int>(count - row < kTileRows ? count - row : kTileRows);
-      const auto tile =
-          nibble_tile_of(high, vectors, std::make_integer_sequence<int, kTileRows * kFewVectors>());
+    for (int64_t row = 0; row < count; row += kRows) {
+      const int high = static_cast<int>(count - row < kRows ? count - row : kRows);
+      const auto tile = nibble_tile_of<kVectors>(
+          high, vectors, std::make_integer_sequence<int, kRows * kVectors>());
       tile({a.data + row * a.stride, a.stride, starts + row * blocks, b, panel, blocks}, sums,
            kColumns);
       finish(g.epilogue, {sums, kColumns, rows.begin + row, c, high, width}, levels);
@@ -290,7 +289,8 @@ void nibble_product(const Gemm& g, Range rows, Range columns, std::byte* scratch
   const Rows a = prepare_rows(g, rows, padded, own);
   if (count <= kFewRows) {
     auto* starts = reinterpret_cast<int32_t*>(own + count * padded);
-    return nibble_rows(g, a, rows, columns, blocks, starts, scratch);
+    const auto run = count == 1 ? nibble_rows<1, 4> : nibble_rows<4, 2>;
+    return run(g, a, rows, columns, blocks, starts, scratch);
   }
   const int64_t used = round_up(kTileBytes + kByteRows + count * padded, 64);
   nibble_block(g, a, rows, columns, blocks, scratch + used, scratch);
