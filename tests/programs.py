@@ -91,17 +91,19 @@ class Builder:
         content = np.full(channels, (zero << shift) + (1 << (shift - 1)))
         return self.constant(f"{name}.offset", content, "int64")
 
-    def requantize(self, x: str, ratio: float, dtype: str, name: str, zero: int = 0) -> str:
+    def requantize(
+        self, x: str, ratio: float, dtype: str, name: str, zero: int = 0, bits: int = 16
+    ) -> str:
+        """Multipliers of about ``bits`` bits."""
         channels = self.graph.types[x].shape[-1]
         assert isinstance(channels, int)
-        shift = 16 - round(math.log2(ratio))
+        shift = bits - round(math.log2(ratio))
         multiplier = self.factors(name, ratio, shift, channels)
         offset = self.offset(name, shift, zero, channels)
         return self.node("requantize", x, multiplier, offset, name=name, shift=shift, dtype=dtype)
 
-    def add(self, a: str, b: str, ratios: tuple[float, float], name: str) -> str:
+    def add(self, a: str, b: str, ratios: tuple[float, float], name: str, shift: int = 18) -> str:
         """Residual addition into an int16 stream."""
-        shift = 18
         factors = [
             self.constant(f"{name}.{side}_multiplier", [round(ratio * 2**shift)], "int32")
             for side, ratio in zip("ab", ratios, strict=True)

@@ -38,7 +38,10 @@ def levels(rows: int, depth: int, rng: np.random.Generator) -> Array:
     return x
 
 
-def graph_of(kind: str | int, shape: tuple[int, int, int], finish: str) -> tuple[Graph, Array]:
+def graph_of(
+    kind: str | int, shape: tuple[int, int, int], finish: str, wide: bool = False
+) -> tuple[Graph, Array]:
+    """``wide``: the result lies in the upper half of 64 bits, which has a faster way."""
     rows, depth, columns = shape
     build = Builder(depth)
     x = build.input("x", "uint8", ("N", depth))
@@ -47,10 +50,11 @@ def graph_of(kind: str | int, shape: tuple[int, int, int], finish: str) -> tuple
     acc = build.node("linear", x, weight, bias)
     if finish == "residual":
         stream = build.random("r", "int16", (1, columns), -32768, 32767)
-        acc = build.add(acc, stream, (0.1, 1.5), "add")
+        ratios, shift = ((0.1, 0.07), 34) if wide else ((0.1, 1.5), 18)
+        acc = build.add(acc, stream, ratios, "add", shift)
     elif finish != "raw":
         zero, dtype = (128, "uint8") if finish == "table" else (0, finish)
-        acc = build.requantize(acc, 1 / (100 * depth), dtype, "q", zero=zero)
+        acc = build.requantize(acc, 1 / (100 * depth), dtype, "q", zero, 24 if wide else 16)
     if finish == "table":
         acc = build.gelu(acc, "gelu")
     build.output("y", acc)
@@ -65,6 +69,31 @@ def test_product_equals_reference(kind: str | int, finish: str) -> None:
         for threads in (1, 3):
             actual = Session(graph, threads=threads).run({"x": x})["y"]
             np.testing.assert_array_equal(actual, interpret(graph, {"x": x})["y"])
+
+
+FENCE = 4096
+
+
+@pytest.mark.parametrize("finish", ["uint8", "int8", "int16", "table", "residual"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_tiles_finished_late_equal_the_reference_and_stay_inside(
+    kind: str | int, finish: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several tiles each way, with parts of tiles between whole ones."""
+    fences: list[Array] = []
+
+    def fenced(shape: tuple[int, ...], dtype: str) -> Array:
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        memory = np.full(size + 2 * FENCE, 0xA5, np.uint8)
+        fences.extend((memory[:FENCE], memory[FENCE + size :]))
+        return memory[FENCE : FENCE + size].view(dtype).reshape(shape)
+
+    monkeypatch.setattr("intformer.runtime.session.aligned_empty", fenced)
+    for shape in [(97, 36, 200), (53, 64, 256), (25, 7, 129)]:
+        graph, x = graph_of(kind, shape, finish, wide=True)
+        actual = Session(graph, threads=1).run({"x": x})["y"]
+        np.testing.assert_array_equal(actual, interpret(graph, {"x": x})["y"])
+    assert all((fence == 0xA5).all() for fence in fences)
 
 
 @pytest.mark.parametrize("kind", KINDS)

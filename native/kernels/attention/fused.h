@@ -176,7 +176,12 @@ void multiply(const TileSource& first, int count, int64_t columns, int32_t* out)
 TileSource query_rows(const Work& w, const uint8_t* q, int count) {
   const int64_t stride = w.l.key_steps * 4, panel = w.l.key_steps * 4 * kLanes;
   if (kNarrow && w.a.size % kStep == 0) {
-    return {reinterpret_cast<const std::byte*>(q), w.a.q_stride, w.packed, panel, w.l.key_steps};
+    return {reinterpret_cast<const std::byte*>(q),
+            w.a.q_stride,
+            w.packed,
+            panel,
+            w.l.key_steps,
+            w.packed};
   }
   for (int r = 0; r < count; ++r) {
     std::byte* to = w.scratch + r * stride;
@@ -190,7 +195,7 @@ TileSource query_rows(const Work& w, const uint8_t* q, int count) {
       }
     }
   }
-  return {w.scratch, stride, w.packed, panel, w.l.key_steps};
+  return {w.scratch, stride, w.packed, panel, w.l.key_steps, w.packed};
 }
 
 // Adds a row of the bias; nothing is read past the last key.
@@ -319,7 +324,7 @@ void mix(const Work& w, int count) {
   const auto* weights = reinterpret_cast<const std::byte*>(w.weights());
   const int64_t stride = l.columns * static_cast<int64_t>(sizeof(Weight));
   const int64_t panel = l.value_steps * 4 * kLanes;
-  const TileSource source{weights, stride, w.packed + l.values, panel, l.value_steps};
+  const TileSource source{weights, stride, w.packed + l.values, panel, l.value_steps, w.packed};
   multiply(source, count, l.wide, w.mixed());
   if (!has_halves(w.a)) return;
   TileSource upper = source;

@@ -1,3 +1,4 @@
+#include "overlap.h"
 #include "x86_nibbles.h"
 
 namespace intformer::avx2 {
@@ -9,11 +10,11 @@ int64_t gemm_scratch_bytes(Form form, int64_t rows, int64_t depth) {
 void gemm(const Gemm& g, Range rows, Range columns, std::byte* scratch) {
   switch (g.form) {
     case Form::pairs2:
-      return product_block<DotPairs<1>, 4, 2, 4>(g, rows, columns, scratch);
+      return overlapped_block<DotPairs<1>, 4, 2, 4>(g, rows, columns, scratch);
     case Form::pairs4:
-      return product_block<DotPairs<2>, 4, 2, 4>(g, rows, columns, scratch);
+      return overlapped_block<DotPairs<2>, 4, 2, 4>(g, rows, columns, scratch);
     case Form::pairs8:
-      return product_block<DotPairs<4>, 8, 1, 4>(g, rows, columns, scratch);
+      return overlapped_block<DotPairs<4>, 8, 1, 4>(g, rows, columns, scratch);
     case Form::sign:
       return product_block<DotSign, 4, 2, 4>(g, rows, columns, scratch);
     case Form::nibbles:

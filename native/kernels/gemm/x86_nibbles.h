@@ -156,7 +156,8 @@ void unpack_panel(const std::byte* from, int64_t blocks, std::byte* to) {
 
 void unpacked_tile(const Rows& a, int64_t row, int rows, const std::byte* b, int64_t blocks,
                    int vectors, int32_t* sums, int64_t stride) {
-  const TileSource source{a.data + row * a.stride, a.stride, b, unpacked_panel(blocks), blocks * 8};
+  const TileSource source{a.data + row * a.stride, a.stride,   b,
+                          unpacked_panel(blocks),  blocks * 8, b};
   Tiles<DotVnni, kWideRows, kWideVectors>::run(source, 0, rows, vectors, sums, stride);
 }
 #else
@@ -230,7 +231,7 @@ NibbleTileFn nibble_tile_of(int rows, int vectors, std::integer_sequence<int, I.
 
 int64_t nibble_scratch_bytes(int64_t rows, int64_t depth) {
   const int64_t blocks = round_up(depth, kDepth) / kDepth;
-  return scratch_bytes(rows, depth) + kWideVectors * unpacked_panel(blocks) + 64;
+  return kTileBytes + scratch_bytes(rows, depth) + kWideVectors * unpacked_panel(blocks) + 64;
 }
 
 // Few rows: every tile unpacks the weights in registers.

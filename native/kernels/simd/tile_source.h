@@ -15,6 +15,7 @@ struct TileSource {
   const std::byte* b;
   int64_t b_panel;  // bytes between panels
   int64_t steps;
+  const std::byte* next;  // fetched for later tiles, one line per step
 };
 
 }  // namespace

@@ -113,29 +113,59 @@ inline __attribute__((always_inline)) void prefetch_next(const TileSource& s, co
 template <class Dot>
 concept InPairs = requires(Isa::V x) { Dot::pairs(x, x); };
 
-template <class Dot, int Rows, int Vectors>
-void tile(const TileSource& s, int64_t apart, int32_t* out, int64_t out_stride) {
+// Has a tile do nothing between its steps.
+struct Nothing {
+  static constexpr int kTimes = 0;
+  void operator()(int) const {}
+};
+
+// Calls `between(0)` to `between(kTimes - 1)` on the way, a few steps apart.
+template <class Dot, int Rows, int Vectors, class Between>
+inline __attribute__((always_inline)) void tile_with(const TileSource& s, int64_t apart,
+                                                     int32_t* out, int64_t out_stride,
+                                                     const Between& between) {
   Isa::V sums[Rows][Vectors];
   INTFORMER_UNROLL for (int r = 0; r < Rows; ++r) {
     INTFORMER_UNROLL for (int v = 0; v < Vectors; ++v) sums[r][v] = Isa::zero();
   }
   const std::byte* a = s.a;
   const std::byte* b = s.b;
-  for (int64_t step = 0; step < s.steps; step += Dot::kSteps) {
-    if constexpr (Rows == 1) prefetch_next<Vectors, Dot::kSteps>(s, b);
-    if constexpr (InPairs<Dot>) {
-      tile_pairs<Dot>(sums, s, a, b);
-    } else {
-      tile_step<Dot>(sums, s, apart, a, b);
+  const std::byte* next = s.next;
+  const auto advance = [&](int64_t steps) __attribute__((always_inline)) {
+    for (int64_t step = 0; step < steps; step += Dot::kSteps) {
+      if constexpr (Rows == 1) prefetch_next<Vectors, Dot::kSteps>(s, b);
+      if constexpr (InPairs<Dot>) {
+        tile_pairs<Dot>(sums, s, a, b);
+      } else {
+        tile_step<Dot>(sums, s, apart, a, b);
+      }
+      constexpr int kBytes = 4 * Dot::kSteps * Isa::kLanes;
+      INTFORMER_UNROLL for (int i = 0; i < kBytes; i += 64) __builtin_prefetch(next + i, 0, 2);
+      a += 4 * Dot::kSteps;
+      b += kBytes;
+      next += kBytes;
     }
-    a += 4 * Dot::kSteps;
-    b += 4 * Dot::kSteps * Isa::kLanes;
+  };
+  int64_t left = s.steps;
+  if constexpr (Between::kTimes > 0) {
+    const int64_t part = left / (Between::kTimes + 1) / Dot::kSteps * Dot::kSteps;
+    for (int i = 0; i < Between::kTimes; ++i) {
+      advance(part);
+      between(i);
+    }
+    left -= part * Between::kTimes;
   }
+  advance(left);
   INTFORMER_UNROLL for (int r = 0; r < Rows; ++r) {
     INTFORMER_UNROLL for (int v = 0; v < Vectors; ++v) {
       Isa::store(out + r * out_stride + v * Isa::kLanes, sums[r][v]);
     }
   }
+}
+
+template <class Dot, int Rows, int Vectors>
+void tile(const TileSource& s, int64_t apart, int32_t* out, int64_t out_stride) {
+  tile_with<Dot, Rows, Vectors>(s, apart, out, out_stride, Nothing{});
 }
 
 }  // namespace

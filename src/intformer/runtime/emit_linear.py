@@ -26,9 +26,9 @@ from intformer.runtime.plan import DTYPE_CODES, Builder
 RAW, REQUANTIZE, RESIDUAL = 0, 1, 2
 """The native ``Finish``."""
 
-BLOCK_ROWS, BLOCK_COLUMNS = 96, 384
+BLOCK_ROWS, BLOCK_COLUMNS, BLOCK_BYTES = 240, 384, 2**18
 """The largest block of a product that one thread works on at a time: its part of A stays in the
-second-level cache, and its part of B is read for all rows of the block."""
+second-level cache (rows times depth), and its part of B is read for all rows of the block."""
 
 MOST_ROWS = 192
 """Rows of a block where weights are unpacked for all of them."""
@@ -46,13 +46,18 @@ def emit_linear(builder: Builder, group: Group) -> None:
     *lead, depth = builder.shape(linear.inputs[0])
     rows, columns = math.prod(lead), builder.shape(linear.output)[-1]
     b, form = _packed(builder, linear)
-    most = MOST_ROWS if form is Form.NIBBLES else BLOCK_ROWS
+    most = MOST_ROWS if form is Form.NIBBLES else _most_rows(depth)
     blocks = block_sizes(rows, columns, builder.machine.threads, most)
     numbers = [*blocks, rows, columns, depth, form]
     numbers += [DTYPE_CODES[builder.dtype(linear.inputs[0])], depth]
     places: list[Location | None] = [builder.locate(linear.inputs[0]), b]
     finish, parameters = _epilogue(builder, group, columns)
     builder.step("gemm", [*places, builder.define(group.output), *parameters], [*numbers, *finish])
+
+
+def _most_rows(depth: int) -> int:
+    """Rows of A that fit the cache together."""
+    return max(ROW_STEP, min(BLOCK_ROWS, BLOCK_BYTES // depth // ROW_STEP * ROW_STEP))
 
 
 def block_sizes(rows: int, columns: int, threads: int, most: int = BLOCK_ROWS) -> tuple[int, int]:

@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
+
+import numpy as np
+
+from intformer.ir.graph import Array
 
 ALIGNMENT = 64
+"""Of whatever kernels read or write in vectors, so that no vector lies in two cache lines."""
+
 SLACK = 64
 """Bytes after each storage that vector loads may read."""
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: str | np.dtype[Any]) -> Array:
+    """An array without content whose first byte lies at a multiple of ``ALIGNMENT``."""
+    kind = np.dtype(dtype)
+    size = math.prod(shape) * kind.itemsize
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    start = -address(memory) % ALIGNMENT
+    return memory[start : start + size].view(kind).reshape(shape)
+
+
+def address(array: Array) -> int:
+    """Where the first byte of ``array`` lies."""
+    return int(array.__array_interface__["data"][0])
 
 
 class Kind(IntEnum):

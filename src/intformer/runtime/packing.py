@@ -12,6 +12,7 @@ from intformer.arith import SATURATION
 from intformer.ir.graph import Array, Node
 from intformer.ir.operators import evaluate
 from intformer.reference.primitives import NumpyPrimitives
+from intformer.runtime.memory import ALIGNMENT, address, aligned_empty
 
 T = TypeVar("T")
 
@@ -43,11 +44,22 @@ class Constants:
         if key not in self._index:
             self._index[key] = len(self.arrays)
             made = make()
-            own = made.flags.writeable and made.flags.c_contiguous
-            self.arrays.append(made if own else np.array(made, order="C"))
+            self.arrays.append(made if _fit_for_kernels(made) else _aligned_copy(made))
             if made.nbytes >= RELEASE_BYTES:
                 self._release()
         return self._index[key]
+
+
+def _fit_for_kernels(array: Array) -> bool:
+    """Whether ``array`` is dense, aligned, and no view of a file (which cannot be written)."""
+    dense = array.flags.writeable and array.flags.c_contiguous
+    return dense and address(array) % ALIGNMENT == 0
+
+
+def _aligned_copy(array: Array) -> Array:
+    copy = aligned_empty(array.shape, array.dtype)
+    copy[...] = array
+    return copy
 
 
 def channels(values: Array, count: int, lanes: int) -> Array:
@@ -116,7 +128,7 @@ def pack_weight(weight: Array, lanes: int, layout: Layout) -> Array:
     full = np.zeros(shape, layout.dtype)
     full[:rows, :columns] = weight
     blocks = full.reshape(-1, layout.group, shape[1] // lanes, lanes)
-    return np.ascontiguousarray(blocks.transpose(2, 0, 3, 1)).reshape(-1)
+    return _aligned_copy(blocks.transpose(2, 0, 3, 1)).reshape(-1)
 
 
 BLOCK_DEPTH = 32

@@ -15,6 +15,7 @@ from intformer.ir.inputs import check_inputs
 from intformer.reference import interpret
 from intformer.runtime.emit import emit
 from intformer.runtime.fuse import fuse
+from intformer.runtime.memory import aligned_empty
 from intformer.runtime.packing import Constants
 from intformer.runtime.plan import Machine, Plan, make_plan
 
@@ -99,7 +100,7 @@ class Session:
         arrays = [np.ascontiguousarray(checked[name]) for name in self.graph.inputs]
         given = out or {}
         outputs = [
-            _target(name, given[name], *kind) if name in given else np.empty(kind[1], kind[0])
+            _target(name, given[name], *kind) if name in given else aligned_empty(kind[1], kind[0])
             for name, kind in zip(self.graph.outputs, plan.outputs, strict=True)
         ]
         return program, plan, arrays, outputs
