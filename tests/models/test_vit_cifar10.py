@@ -136,7 +136,7 @@ def test_the_trainable_twin_is_its_program(
     before = twin_loss(twin, pixels)
     before.backward()
     assert all(parameter.grad is not None for parameter in twin.parameters())
-    torch.optim.SGD(twin.parameters(), lr=1e-3).step()
+    torch.optim.SGD(twin.parameters(), lr=1e-2).step()
     with torch.no_grad():
         assert twin_loss(twin, pixels) < before
         logits = twin(pixels=pixels)["logits"]
