@@ -80,7 +80,7 @@ def summary(found: Stored) -> list[str]:
 
 def overview(found: Stored) -> list[str]:
     """For the README: milliseconds beside the fastest peers, and the means."""
-    titles = ["intformer, ms", *(f"against the {title}" for title in TITLES.values())]
+    titles = ["intformer, ms", *(f"x {title}" for title in TITLES.values())]
     lines = [f"| shape | {' | '.join(titles)} |", f"|---|{'---:|' * len(titles)}"]
     for model, ratios in of_variant(found, "").items():
         results = Results.from_json(found[model])
