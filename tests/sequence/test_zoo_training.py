@@ -48,6 +48,13 @@ def test_schedule_rises_to_one_and_falls_with_the_root() -> None:
     assert schedule(399) == pytest.approx(0.5)
 
 
+def test_the_rate_falls_to_nothing_over_the_cooldown() -> None:
+    plain, cooled = inverse_sqrt(100), inverse_sqrt(100, steps=1000, cooldown=200)
+    assert all(cooled(step) == plain(step) for step in range(0, 801, 50))
+    assert cooled(900) == pytest.approx(plain(900) / 2)
+    assert cooled(1000) == cooled(1200) == 0
+
+
 def test_averaging(tmp_path: Path) -> None:
     for i in range(3):
         save_weights({"w": torch.full((2,), float(i))}, tmp_path / f"{i}.safetensors")

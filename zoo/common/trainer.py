@@ -42,9 +42,18 @@ class Task:
     loss: Callable[[nn.Module, Batch], tuple[Tensor, Tensor, int]]
 
 
-def inverse_sqrt(warmup: int) -> Callable[[int], float]:
-    """Linear warm-up to 1, then the inverse square root of the step (Vaswani et al., 5.3)."""
-    return lambda step: min((step + 1) / warmup, (warmup / (step + 1)) ** 0.5)
+def inverse_sqrt(warmup: int, steps: int = 0, cooldown: int = 0) -> Callable[[int], float]:
+    """Linear warm-up to 1, then the inverse square root of the step (Vaswani et al., 5.3).
+
+    Over the last ``cooldown`` of ``steps`` the rate falls linearly to nothing besides, which a
+    short training rewards.
+    """
+
+    def factor(step: int) -> float:
+        rate = min((step + 1) / warmup, (warmup / (step + 1)) ** 0.5)
+        return rate * min(1.0, max(steps - step, 0) / cooldown) if cooldown else rate
+
+    return factor
 
 
 def share_dropout_noise(model: nn.Module, dtype: torch.dtype) -> None:
@@ -118,9 +127,9 @@ class Trainer:
         optimizers = build_optimizers(model, args)
         self.model = self.accelerator.prepare(model)
         self.optimizers = [self.accelerator.prepare(o) for o in optimizers]
-        self.schedules = [
-            self.accelerator.prepare(LambdaLR(o, inverse_sqrt(args.warmup))) for o in optimizers
-        ]
+        length = len(task.batches(0))
+        rate = inverse_sqrt(args.warmup, args.epochs * length, args.cooldown * length)
+        self.schedules = [self.accelerator.prepare(LambdaLR(o, rate)) for o in optimizers]
         self.work: Path = args.work
         self.work.mkdir(parents=True, exist_ok=True)
         self.steps = 0
@@ -247,6 +256,7 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     add("--lr", type=float, default=4e-3, help="peak learning rate")
     add("--optimizer", choices=("muon", "adam"), default="muon")
     add("--warmup", type=int, default=300, help="steps until the peak")
+    add("--cooldown", type=int, default=0, help="last epochs, in which the rate falls to nothing")
     add("--weight-decay", type=float, default=1e-4)
     add("--smoothing", type=float, default=0.1, help="label smoothing")
     add("--dropout", type=float, default=0.3)
