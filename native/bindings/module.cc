@@ -108,6 +108,7 @@ class BoundProgram {
 NB_MODULE(_native, m) {
   using namespace intformer;
   m.doc() = "Native integer kernels and executor.";
+  m.def("plan_format", [] { return INTFORMER_PLAN_FORMAT; });
   m.def("level", [] { return std::string(kernels().name); });
   m.def("lanes", [] { return kernels().lanes; });
   m.def("splits_lanes", [] { return kernels().split_lanes; });

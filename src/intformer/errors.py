@@ -29,3 +29,7 @@ class ArtifactError(VerifyError):
 
 class InputError(IntformerError):
     """Data given to a program or a command has the wrong shape, dtype, range or content."""
+
+
+class ExtensionError(IntformerError):
+    """The compiled extension belongs to another version of the package."""

@@ -9,11 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from intformer.errors import ArtifactError
-
-try:
-    from intformer import _native as native
-except ImportError:
-    native = None  # type: ignore[assignment]
+from intformer.extension import native
 
 
 class MappedFile:

@@ -6,13 +6,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from intformer.extension import native
 from intformer.generate.decoder import Integers
 from intformer.generate.fixed_point import LogitScale, normalizer, weights
-
-try:
-    from intformer import _native as native
-except ImportError:
-    native = None  # type: ignore[assignment]
 
 DISTANCES = 1 << 16
 """Two int16 logits are less than this apart."""

@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 
 from intformer.arith import BIAS_LIMIT, STORAGE, norm_constants
+from intformer.extension import native
 from intformer.ir.graph import Node
 from intformer.runtime.emit_linear import emit_linear
 from intformer.runtime.emit_products import emit_depthwise, emit_matmul, emit_softmax
@@ -136,8 +137,6 @@ def _norm(builder: Builder, node: Node) -> None:
 
 
 def _attention(builder: Builder, node: Node) -> None:
-    from intformer import _native
-
     *lead, queries, width = builder.shape(node.inputs[0])
     *_, keys, wide = builder.shape(node.inputs[2])
     if node.op == "attention" and queries <= FEW_QUERIES and wide == width:
@@ -154,7 +153,7 @@ def _attention(builder: Builder, node: Node) -> None:
     numbers += [_SOFTMAX_KINDS[node.op], unit, bits]
     biased, extra = node.op == "biased_attention", node.inputs[3:]
     numbers += _bias_strides(builder.shape(extra[0])) if biased else [1, 0, 0, 0]
-    packed = _native.attention_packed_bytes(*sizes) * batch * heads
+    packed = native.attention_packed_bytes(*sizes) * batch * heads
     places: list[Location | None] = [builder.locate(name) for name in node.inputs[:3]]
     places.append(builder.locate(extra[0]) if extra and not biased else None)
     places += [builder.define(node.output), builder.scratch(packed) if packed else None]

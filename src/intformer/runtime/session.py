@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from intformer.errors import InputError
+from intformer.extension import native
 from intformer.ir.graph import Array, Graph
 from intformer.ir.inputs import check_inputs
 from intformer.reference import interpret
@@ -18,11 +19,6 @@ from intformer.runtime.fuse import fuse
 from intformer.runtime.memory import aligned_empty
 from intformer.runtime.packing import Constants
 from intformer.runtime.plan import Machine, Plan, make_plan
-
-try:
-    from intformer import _native as native
-except ImportError:
-    native = None  # type: ignore[assignment]
 
 MAX_PLANS = 32
 """Specialisations that a session keeps; the least recently used one goes first."""

@@ -21,13 +21,9 @@ import numpy as np
 
 from intformer.errors import InputError
 from intformer.evaluate.bench.kernel_graphs import Kernel, others, products
+from intformer.extension import native
 from intformer.runtime.forms import Form, choose_form
 from intformer.runtime.session import Session
-
-try:
-    from intformer import _native as native
-except ImportError:
-    native = None  # type: ignore[assignment]
 
 Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total)."""
