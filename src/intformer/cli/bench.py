@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from intformer.cli import console
+from intformer.cli.bench_options import (
+    Also,
+    BatchSizes,
+    BenchRecipe,
+    Kernels,
+    Levels,
+    MarkdownFile,
+    Peers,
+    PlotFile,
+    Quick,
+    ReportFile,
+    Rounds,
+    Rows,
+    Shapes,
+    ThreadCounts,
+    Tokens,
+    What,
+    check_files,
+    read_counts,
+    read_levels,
+    read_peers,
+    read_recipes,
+    read_threads,
+)
 from intformer.cli.options import Against, Json, Output, Weights
 from intformer.errors import ArtifactError, InputError
 
@@ -25,78 +46,25 @@ QUICK_ROUNDS, QUICK_SECONDS = 2, 0.05
 
 
 def bench(
-    what: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="PROGRAM|SOURCE",
-            show_default=False,
-            help="An integer program, or a float model that is quantized on the spot: zoo:NAME, "
-            "timm:NAME, hf:FOLDER, a float .onnx file, or arch:NAME (random weights): deit_tiny, "
-            "deit_small, deit_base, vit_s14, minilm, bert_base, vit_nano.",
-        ),
-    ] = None,
-    threads: Annotated[str, typer.Option(metavar="N,...", help="Numbers of threads.")] = "1,2",
-    batch: Annotated[str, typer.Option(metavar="N,...", help="Batch sizes.")] = "1,8",
-    tokens: Annotated[int, typer.Option(min=1, help="Length of text sequences.")] = 128,
-    peers: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME,...",
-            help="all, none, or some of torch, torch-compile, ort, ort-u8s8, ort-u8u8, "
-            "ort-dynamic, openvino, openvino-int8.",
-        ),
-    ] = "all",
-    levels: Annotated[
-        str,
-        typer.Option(
-            metavar="LEVEL,...",
-            help="Measure intformer at these instruction-set levels too, for example avx2.",
-        ),
-    ] = "",
-    rounds: Annotated[int, typer.Option(min=1, help="Turns of each engine.")] = 7,
-    quick: Annotated[bool, typer.Option("--quick", help="Few and short turns.")] = False,
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|FILE",
-            help="How a SOURCE is quantized; 'intformer' if not given. For arch:NAME without the "
-            "searches that only matter for accuracy.",
-        ),
-    ] = None,
-    also: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME,...",
-            help="Further recipes: each makes another program of the same SOURCE, measured in the "
-            "same run.",
-        ),
-    ] = "",
+    what: What = None,
+    threads: ThreadCounts = "1,2",
+    batch: BatchSizes = "1,8",
+    tokens: Tokens = 128,
+    peers: Peers = "all",
+    levels: Levels = "",
+    rounds: Rounds = 7,
+    quick: Quick = False,
+    recipe: BenchRecipe = None,
+    also: Also = "",
     against: Against = None,
     weights: Weights = None,
     output: Output = None,
-    markdown: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a Markdown section.")
-    ] = None,
-    plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a bar chart (.png or .svg).")
-    ] = None,
-    report: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a page (.html) with chart and table.")
-    ] = None,
-    kernels: Annotated[
-        bool,
-        typer.Option(
-            "--kernels",
-            help="Time each kernel, at every level or those of --levels, as a percentage of what "
-            "this machine's instructions reach.",
-        ),
-    ] = False,
-    shapes: Annotated[
-        str, typer.Option(metavar="KxN,...", help="With --kernels: depths and columns of products.")
-    ] = "192x576,384x1536,1536x384,768x3072,3072x768",
-    rows: Annotated[
-        int, typer.Option(min=1, max=4096, metavar="M", help="With --kernels: rows, or tokens.")
-    ] = 197,
+    markdown: MarkdownFile = None,
+    plot: PlotFile = None,
+    report: ReportFile = None,
+    kernels: Kernels = False,
+    shapes: Shapes = "192x576,384x1536,1536x384,768x3072,3072x768",
+    rows: Rows = 197,
     as_json: Json = False,
 ) -> None:
     """Measure speed, memory and agreement against PyTorch, ONNX Runtime and OpenVINO.
@@ -115,25 +83,25 @@ def bench(
     from intformer.cli.bench_kernels import bench_kernels, kernel_plan
     from intformer.evaluate.bench.runner import Plan
 
-    _check_files(markdown, plot, report)
+    check_files(markdown, plot, report)
     if kernels:
         turns = QUICK_ROUNDS if quick else 2 * rounds
-        wanted = kernel_plan(shapes, rows, _threads(threads), turns)
-        bench_kernels(wanted, _levels(levels), markdown, as_json=as_json)
+        wanted = kernel_plan(shapes, rows, read_threads(threads), turns)
+        bench_kernels(wanted, read_levels(levels), markdown, as_json=as_json)
         return
     if what is None:
         raise InputError("bench: name a PROGRAM or SOURCE, or use --kernels; see --help")
 
     plan = Plan(
-        threads=_threads(threads),
-        batches=_counts("--batch", batch),
+        threads=read_threads(threads),
+        batches=read_counts("--batch", batch),
         rounds=QUICK_ROUNDS if quick else rounds,
         seconds=QUICK_SECONDS if quick else Plan.seconds,
-        peers=_peers(peers),
-        levels=_levels(levels),
+        peers=read_peers(peers),
+        levels=read_levels(levels),
     )
     model = _model(what, against, weights, output)
-    results = _measure(model, plan, tokens, recipe, _recipes(also))
+    results = _measure(model, plan, tokens, recipe, read_recipes(also))
     _write(results, markdown, plot, report)
     if as_json:
         console.print_json(results.to_json())
@@ -141,72 +109,7 @@ def bench(
         _print(results)
 
 
-# -- arguments -------------------------------------------------------------------------------------
-
-
-def _counts(option: str, text: str) -> list[int]:
-    """``"1,8"`` as numbers."""
-    try:
-        found = [int(part) for part in text.split(",")]
-    except ValueError:
-        found = []
-    if not found or min(found) < 1 or len(set(found)) != len(found):
-        raise InputError(f"{option} {text}: give different numbers from 1, for example 1,8")
-    return found
-
-
-def _threads(text: str) -> list[int]:
-    found = _counts("--threads", text)
-    cores = len(os.sched_getaffinity(0))
-    if max(found) > cores:
-        raise InputError(f"--threads {text}: this process may use {cores} cores")
-    return found
-
-
-def _peers(text: str) -> list[str]:
-    from intformer.evaluate.bench.engines import PEERS
-
-    if text in ("all", "none"):
-        return list(PEERS) if text == "all" else []
-    names = text.split(",")
-    for name in names:
-        if name not in PEERS:
-            raise InputError(f"--peers: no engine '{name}'; there are {', '.join(PEERS)}")
-    return names
-
-
-def _recipes(text: str) -> list[str]:
-    """Recipes by name or file, each of them readable."""
-    from intformer.quantize.recipe import load_recipe
-
-    names = text.split(",") if text else []
-    for name in names:
-        load_recipe(name)
-    return names
-
-
-def _levels(text: str) -> list[str]:
-    from intformer.runtime.session import describe
-
-    available = describe().get("levels", [])
-    assert isinstance(available, list)
-    names = text.split(",") if text else []
-    for name in names:
-        if name not in available:
-            there = ", ".join(available) or "none"
-            raise InputError(f"--levels: no level '{name}' here; there are {there}")
-    return names
-
-
-def _check_files(markdown: Path | None, plot: Path | None, report: Path | None) -> None:
-    """Complain before minutes of measuring, not after."""
-    from intformer.evaluate.bench.plot import plot_format
-
-    if plot is not None:
-        plot_format(plot)
-    for file in (markdown, plot, report):
-        if file is not None and not file.parent.is_dir():
-            raise InputError(f"{file}: there is no folder {file.parent}")
+# -- the model -------------------------------------------------------------------------------------
 
 
 def _model(what: str, against: str | None, weights: Path | None, output: str | None) -> Model:

@@ -5,13 +5,47 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from intformer.cli import console
 from intformer.cli.loading import calibration, describe, load_source
 from intformer.cli.options import Json, Weights
+from intformer.cli.train_options import (
+    BatchSize,
+    Clip,
+    CropName,
+    Cutmix,
+    Distill,
+    Ema,
+    Epochs,
+    Flip,
+    FloatOnly,
+    FreezeAfter,
+    LearnScales,
+    Lr,
+    Mixup,
+    OutFile,
+    RandAugment,
+    Recipe,
+    Resume,
+    Samples,
+    SaveEvery,
+    ScaleRate,
+    Seed,
+    Smoothing,
+    StopAfter,
+    Temperature,
+    Tensorboard,
+    TrainingData,
+    TrainingSource,
+    ValidationData,
+    Warmup,
+    WeightDecay,
+    Work,
+    Workers,
+)
 from intformer.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,78 +61,39 @@ INTERRUPTED = 130
 
 
 def train(
-    source: Annotated[
-        str,
-        typer.Argument(metavar="SOURCE", help="The trained float model: zoo:NAME or timm:NAME."),
-    ],
-    data: Annotated[
-        str,
-        typer.Option(metavar="DATA", help="Labelled images: a folder per class, or Parquet."),
-    ],
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out", "-o", metavar="OUT", help="The program (.onnx); with --float .safetensors."
-        ),
-    ],
-    val: Annotated[
-        str | None,
-        typer.Option(metavar="DATA", help="Images to report top-1 on; they choose nothing."),
-    ] = None,
-    recipe: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="As for quantize; says the bit widths.")
-    ] = "intformer",
-    float_only: Annotated[
-        bool, typer.Option("--float", help="Train the float model itself, no quantization.")
-    ] = False,
+    source: TrainingSource,
+    data: TrainingData,
+    out: OutFile,
+    val: ValidationData = None,
+    recipe: Recipe = "intformer",
+    float_only: FloatOnly = False,
     weights: Weights = None,
-    epochs: Annotated[float, typer.Option(help="Passes over the data; 0.25 is a quarter.")] = 1.0,
-    batch_size: Annotated[int, typer.Option(help="Images per step and process.")] = 128,
-    lr: Annotated[float, typer.Option(help="Peak learning rate (AdamW, cosine).")] = 1e-4,
-    weight_decay: Annotated[float, typer.Option(help="Of matrices alone.")] = 0.0,
-    warmup: Annotated[float, typer.Option(help="Share of the steps with a rising rate.")] = 0.05,
-    smoothing: Annotated[float, typer.Option(help="Label smoothing.")] = 0.1,
-    mixup: Annotated[float, typer.Option(help="Mixup alpha (timm); 0.8 is usual.")] = 0.0,
-    cutmix: Annotated[float, typer.Option(help="CutMix alpha (timm); 1 is usual.")] = 0.0,
-    rand_augment: Annotated[
-        str, typer.Option(metavar="TEXT", help="RandAugment (timm): rand-m9-mstd0.5-inc1.")
-    ] = "",
-    crop: Annotated[
-        str, typer.Option(help="auto, pad (small images), resized (photographs) or none.")
-    ] = "auto",
-    flip: Annotated[bool, typer.Option(help="Mirror half of the images.")] = True,
-    distill: Annotated[
-        float, typer.Option(help="Weight of the float model's answers against the labels.")
-    ] = 0.9,
-    temperature: Annotated[float, typer.Option(help="Of the distillation.")] = 1.0,
-    ema: Annotated[
-        float, typer.Option(help="Decay of the average of weights that is kept, e.g. 0.99.")
-    ] = 0.0,
-    clip: Annotated[float, typer.Option(help="Largest norm of the gradient; 0: any.")] = 1.0,
-    learn_scales: Annotated[
-        bool, typer.Option("--learn-scales", help="Learn the scales (LSQ); for 4 and 6 bits.")
-    ] = False,
-    scale_rate: Annotated[float, typer.Option(help="Rate of scales, times --lr.")] = 10.0,
-    freeze_after: Annotated[
-        float, typer.Option(help="Share of the steps after which ranges stay.")
-    ] = 0.5,
-    seed: Annotated[int, typer.Option(help="Of order and augmentation.")] = 0,
-    samples: Annotated[int, typer.Option(min=1, help="Images for the first calibration.")] = 256,
-    work: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="State, log and report; OUT without suffix + .train."),
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with what --work holds.")] = False,
-    save_every: Annotated[
-        int, typer.Option(help="Steps between saved states; 0: at the end.")
-    ] = 200,
-    stop_after: Annotated[
-        int | None, typer.Option(help="Stop (and save) after this step; resume later.")
-    ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Threads that decode images.")] = 1,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write TensorBoard events beside log.csv.")
-    ] = False,
+    epochs: Epochs = 1.0,
+    batch_size: BatchSize = 128,
+    lr: Lr = 1e-4,
+    weight_decay: WeightDecay = 0.0,
+    warmup: Warmup = 0.05,
+    smoothing: Smoothing = 0.1,
+    mixup: Mixup = 0.0,
+    cutmix: Cutmix = 0.0,
+    rand_augment: RandAugment = "",
+    crop: CropName = "auto",
+    flip: Flip = True,
+    distill: Distill = 0.9,
+    temperature: Temperature = 1.0,
+    ema: Ema = 0.0,
+    clip: Clip = 1.0,
+    learn_scales: LearnScales = False,
+    scale_rate: ScaleRate = 10.0,
+    freeze_after: FreezeAfter = 0.5,
+    seed: Seed = 0,
+    samples: Samples = 256,
+    work: Work = None,
+    resume: Resume = False,
+    save_every: SaveEvery = 200,
+    stop_after: StopAfter = None,
+    workers: Workers = 1,
+    tensorboard: Tensorboard = False,
     as_json: Json = False,
 ) -> None:
     """Fine-tune a model as the integer program that it is going to be (QAT).
