@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from intformer.arith.primitives import Primitives, Scalar, Value
 from intformer.arith.scaling import saturate
-from intformer.arith.softmax import softmax_weights
+from intformer.arith.softmax import divide_by, softmax_weights, weight_sum
 
 HIDDEN = -(2**30)
 """Score of a key that a query does not see."""
@@ -80,10 +80,9 @@ def mix_values(
 ) -> Value:
     """Σ w·v of uint8 weights [N, K, H/K, T, S] over Σ w (at least ``least``) -> [N, T, H·D]."""
     values = xp.transpose(xp.reshape(v, (0, 0, kv_heads, 1, -1)), (0, 2, 3, 1, 4))
-    total = xp.cast(xp.maximum(xp.sum(xp.cast(weights, "int32"), -1), least), "int64")
+    total = weight_sum(xp, weights, least)
     mixed = xp.cast(xp.matmul(weights, values, 0, v_zero), "int64")
-    inverse = xp.floor_divide(total - total + gain, total)
-    result = saturate(xp, xp.floor_shift(mixed * inverse + offset, shift), dtype)
+    result = divide_by(xp, mixed, total, gain=gain, offset=offset, shift=shift, dtype=dtype)
     return xp.reshape(xp.transpose(result, (0, 3, 1, 2, 4)), (0, 0, -1))
 
 
@@ -194,24 +193,19 @@ def polynomial_attention(
     """
     scores = grouped_scores(xp, q, k, heads=heads, kv_heads=heads, q_zero=q_zero, k_zero=k_zero)
     visible = None if mask is None else kept_keys(xp, mask)
-    weights = polynomial_weights(
+    return mix_by_polynomials(
         xp,
         scores,
-        visible,
+        v,
         bias,
         floor,
+        visible,
+        heads=heads,
+        v_zero=v_zero,
         limit=limit,
         multiplier=multiplier,
-        shift=poly_shift,
+        poly_shift=poly_shift,
         power=power,
-    )
-    return mix_values(
-        xp,
-        weights,
-        v,
-        kv_heads=heads,
-        v_zero=v_zero,
-        least=1,
         gain=gain,
         offset=offset,
         shift=shift,
@@ -244,17 +238,48 @@ def causal_polynomial_attention(
     """``polynomial_attention`` over the keys that each query sees."""
     scores = grouped_scores(xp, q, k, heads=heads, kv_heads=heads, q_zero=q_zero, k_zero=k_zero)
     visible = visible_keys(xp, q, k, position)
-    weights = polynomial_weights(
+    return mix_by_polynomials(
         xp,
         scores,
-        visible,
+        v,
         bias,
         floor,
+        visible,
+        heads=heads,
+        v_zero=v_zero,
         limit=limit,
         multiplier=multiplier,
-        shift=poly_shift,
+        poly_shift=poly_shift,
         power=power,
+        gain=gain,
+        offset=offset,
+        shift=shift,
+        dtype=dtype,
     )
+
+
+def mix_by_polynomials(
+    xp: Primitives,
+    scores: Value,
+    v: Value,
+    bias: Value,
+    floor: Value,
+    visible: Value | None,
+    *,
+    heads: int,
+    v_zero: Scalar,
+    limit: Scalar,
+    multiplier: Scalar,
+    poly_shift: Scalar,
+    power: int,
+    gain: Scalar,
+    offset: Scalar,
+    shift: Scalar,
+    dtype: str,
+) -> Value:
+    """Values v weighted by polynomials of ``scores`` at ``visible`` keys [N or 1,1,1,T or 1,S]."""
+    constants = {"limit": limit, "multiplier": multiplier, "shift": poly_shift}
+    weights = polynomial_weights(xp, scores, visible, bias, floor, power=power, **constants)
     return mix_values(
         xp,
         weights,

@@ -88,11 +88,30 @@ def attention(
     """
     scores, values = scored(xp, q, k, v, mask, heads=heads, q_zero=q_zero, k_zero=k_zero)
     weights = softmax_weights(xp, scores, limit=limit, multiplier=multiplier, shift=exp_shift)
-    total = xp.cast(xp.maximum(xp.sum(xp.cast(weights, "int32"), -1), 255), "int64")
+    total = weight_sum(xp, weights, 255)
     mixed = xp.cast(xp.matmul(weights, values, 0, v_zero), "int64")
+    mean = divide_by(xp, mixed, total, gain=gain, offset=offset, shift=shift, dtype=dtype)
+    return join_heads(xp, mean)
+
+
+def weight_sum(xp: Primitives, weights: Value, least: int) -> Value:
+    """Σ of uint8 weights over the last axis, at least ``least``, as int64 [..., 1]."""
+    return xp.cast(xp.maximum(xp.sum(xp.cast(weights, "int32"), -1), least), "int64")
+
+
+def divide_by(
+    xp: Primitives,
+    mixed: Value,
+    total: Value,
+    *,
+    gain: Scalar,
+    offset: Scalar,
+    shift: Scalar,
+    dtype: str,
+) -> Value:
+    """``clip((mixed·floor(gain / total) + offset) >> shift)`` of int64: one division per row."""
     inverse = xp.floor_divide(total - total + gain, total)
-    result = saturate(xp, xp.floor_shift(mixed * inverse + offset, shift), dtype)
-    return join_heads(xp, result)
+    return saturate(xp, xp.floor_shift(mixed * inverse + offset, shift), dtype)
 
 
 def scored(

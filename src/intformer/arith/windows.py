@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from intformer.arith.primitives import Primitives, Scalar, Value
-from intformer.arith.scaling import saturate
-from intformer.arith.softmax import softmax_weights
+from intformer.arith.softmax import divide_by, softmax_weights, weight_sum
 
 BIAS_LIMIT = 2**29
 """Largest magnitude of what is added to a score."""
@@ -41,10 +40,9 @@ def biased_attention(
     bounded = xp.minimum(xp.maximum(bias, -BIAS_LIMIT), BIAS_LIMIT)
     scores = xp.matmul(queries, keys, q_zero, k_zero) + bounded
     weights = softmax_weights(xp, scores, limit=limit, multiplier=multiplier, shift=exp_shift)
-    total = xp.cast(xp.maximum(xp.sum(xp.cast(weights, "int32"), -1), 255), "int64")
+    total = weight_sum(xp, weights, 255)
     mixed = xp.cast(xp.matmul(weights, values, 0, v_zero), "int64")
-    inverse = xp.floor_divide(total - total + gain, total)
-    result = saturate(xp, xp.floor_shift(mixed * inverse + offset, shift), dtype)
+    result = divide_by(xp, mixed, total, gain=gain, offset=offset, shift=shift, dtype=dtype)
     return xp.reshape(xp.transpose(result, (0, 1, 3, 2, 4)), (0, 0, 0, -1))
 
 
@@ -67,9 +65,8 @@ def softmax(
     scores = xp.cast(x, "int32")
     weights = softmax_weights(xp, scores, limit=limit, multiplier=multiplier, shift=exp_shift)
     wide = xp.cast(weights, "int64")
-    total = xp.cast(xp.maximum(xp.sum(xp.cast(weights, "int32"), -1), 255), "int64")
-    inverse = xp.floor_divide(total - total + gain, total)
-    return saturate(xp, xp.floor_shift(wide * inverse + offset, shift), dtype)
+    total = weight_sum(xp, weights, 255)
+    return divide_by(xp, wide, total, gain=gain, offset=offset, shift=shift, dtype=dtype)
 
 
 def split_windows(xp: Primitives, x: Value, heads: int, perm: tuple[int, ...]) -> Value:
