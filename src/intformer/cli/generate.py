@@ -4,39 +4,40 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from intformer.cli import console
 from intformer.cli.loading import load_program
 from intformer.cli.options import ProgramFile, Threads, TokenizerFile
 from intformer.cli.translate import decimal
+from intformer.cli.translate_options import (
+    MostTokens,
+    Prompt,
+    Seed,
+    Temperature,
+    TextAsJson,
+    TopK,
+    TopP,
+)
 from intformer.errors import InputError
 
 if TYPE_CHECKING:
+    from intformer.generate.decoder import Hypothesis
+    from intformer.generate.model import SequenceModel
     from intformer.generate.vocabulary import Vocabulary
 
 
 def generate(
     file: ProgramFile,
-    prompt: Annotated[
-        str | None, typer.Option("--prompt", "-p", metavar="TEXT", help="Else standard input.")
-    ] = None,
-    max_length: Annotated[int, typer.Option(min=1, help="Tokens at most.")] = 64,
-    temperature: Annotated[
-        str, typer.Option(metavar="NUMBER", help="0 takes the most likely token; else draw.")
-    ] = "0",
-    top_k: Annotated[int, typer.Option(min=0, help="Draw from the k most likely; 0: all.")] = 0,
-    top_p: Annotated[
-        str, typer.Option(metavar="SHARE", help="Draw from the most likely that make up this.")
-    ] = "1",
-    seed: Annotated[int, typer.Option(help="Of the integer generator.")] = 0,
+    prompt: Prompt = None,
+    max_length: MostTokens = 64,
+    temperature: Temperature = "0",
+    top_k: TopK = 0,
+    top_p: TopP = "1",
+    seed: Seed = 0,
     threads: Threads = None,
     tokenizer: TokenizerFile = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Text, tokens and score at the end, as JSON.")
-    ] = False,
+    as_json: TextAsJson = False,
 ) -> None:
     """Continue a text with a language model, with integers only.
 
@@ -59,13 +60,8 @@ def generate(
     model = SequenceModel(graph, threads)
     if model.longest_source:
         raise InputError(f"{file} translates; use 'intformer translate'")
-    text = sys.stdin.read() if prompt is None else prompt
-    tokens = [*vocabulary.special.start, *vocabulary.encode(text)]
+    tokens = _prompt_tokens(vocabulary, sys.stdin.read() if prompt is None else prompt, model)
     room = model.longest - len(tokens)
-    if room < 1 or not tokens:
-        raise InputError(
-            f"the prompt has {len(tokens)} tokens; this program takes 1 to {model.longest - 1}"
-        )
     sampling = None
     if heat:
         sampling = Sampling(logit_scale(graph, heat), top_k, share)
@@ -86,11 +82,29 @@ def generate(
     )
     stream.close()
     if as_json:
-        whole = vocabulary.decode_raw(list(found.tokens))
-        result = {"text": whole, "tokens": list(found.tokens), "score": found.score}
-        sys.stdout.write(json.dumps({**result, "ended": found.ended}, ensure_ascii=False) + "\n")
+        _print_json(found, vocabulary)
     elif not found.ended:
         console.notice(f"stopped at {len(found.tokens)} tokens")
+
+
+def _prompt_tokens(vocabulary: Vocabulary, text: str, model: SequenceModel) -> list[int]:
+    """The prompt behind the mark that every text starts with.
+
+    Raises:
+        InputError: it is empty, or leaves no room for a single token.
+    """
+    tokens = [*vocabulary.special.start, *vocabulary.encode(text)]
+    if not 0 < len(tokens) < model.longest:
+        raise InputError(
+            f"the prompt has {len(tokens)} tokens; this program takes 1 to {model.longest - 1}"
+        )
+    return tokens
+
+
+def _print_json(found: Hypothesis, vocabulary: Vocabulary) -> None:
+    tokens = list(found.tokens)
+    result = {"text": vocabulary.decode_raw(tokens), "tokens": tokens, "score": found.score}
+    sys.stdout.write(json.dumps({**result, "ended": found.ended}, ensure_ascii=False) + "\n")
 
 
 class _Stream:

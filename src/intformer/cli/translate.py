@@ -8,13 +8,24 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, TextIO
-
-import typer
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from intformer.cli import console
 from intformer.cli.loading import load_program
 from intformer.cli.options import ProgramFile, Threads, TokenizerFile
+from intformer.cli.translate_options import (
+    BatchSize,
+    Beam,
+    LinesAsJson,
+    MaxLength,
+    MinLength,
+    NBest,
+    Patient,
+    Penalty,
+    Prefix,
+    SourceText,
+    TargetText,
+)
 from intformer.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,39 +34,22 @@ if TYPE_CHECKING:
 
 STDIN = Path("-")
 
-Penalty = Annotated[
-    str, typer.Option(metavar="NUMBER", help="Rank by score / length^NUMBER; three decimals.")
-]
-
 
 def translate(
     file: ProgramFile,
-    src: Annotated[
-        Path, typer.Option("--src", "-i", metavar="FILE", help="One sentence a line; - for stdin.")
-    ] = STDIN,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Instead of stdout.")
-    ] = None,
-    beam: Annotated[int, typer.Option(min=1, help="Hypotheses kept; 1 is greedy.")] = 4,
-    n_best: Annotated[int, typer.Option(min=1, help="Results per line, for --json.")] = 1,
+    src: SourceText = STDIN,
+    out: TargetText = None,
+    beam: Beam = 4,
+    n_best: NBest = 1,
     length_penalty: Penalty = "1",
-    max_length: Annotated[int, typer.Option(min=1, help="Longest translation in tokens.")] = 256,
-    min_length: Annotated[int, typer.Option(min=0, help="Shortest translation.")] = 0,
-    prefix: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="How the translation of each line has to begin."),
-    ] = None,
-    patient: Annotated[
-        bool,
-        typer.Option("--patient", help="Search until no unfinished hypothesis can still win."),
-    ] = False,
-    batch_size: Annotated[int, typer.Option(min=1, help="Lines computed together.")] = 32,
+    max_length: MaxLength = 256,
+    min_length: MinLength = 0,
+    prefix: Prefix = None,
+    patient: Patient = False,
+    batch_size: BatchSize = 32,
     threads: Threads = None,
     tokenizer: TokenizerFile = None,
-    as_json: Annotated[
-        bool,
-        typer.Option("--json", help="A JSON object a line: texts, scores, notes."),
-    ] = False,
+    as_json: LinesAsJson = False,
 ) -> None:
     """Translate lines of text, with integers only.
 
