@@ -1,10 +1,12 @@
 """Runs ``intformer bench`` on well-known shapes and writes docs/benchmarks.md and README.md.
 
     python benchmarks/models.py [--results out/bench] [--only deit_tiny ...] [OPTIONS]
+    python benchmarks/avx2_only/run.py python benchmarks/models.py --results out/avx2 --place avx2
 
 Further OPTIONS go to the command, for example ``--threads 1`` or ``--also w4a8``. A model whose
 result is in the folder is not measured again; delete the file to do so. Tables hold every result
-that the folder has.
+that the folder has. ``--place`` names the part of docs/benchmarks.md to write; README.md has the
+table of the main one.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from intformer.evaluate.bench.results import Results
 
 MODELS = ("deit_tiny", "deit_small", "deit_base", "vit_s14", "minilm", "bert_base")
 ROOT = Path(__file__).resolve().parents[1]
-BEGIN, END = "<!-- written by benchmarks/models.py -->", "<!-- end -->"
+BEGIN, END = "<!-- written by benchmarks/models.py{} -->", "<!-- end -->"
 TITLES = {
     "fastest_float": "fastest float32 engine",
     "fastest_int8": "fastest other int8 engine",
@@ -103,11 +105,13 @@ def _cells(ratios: dict[str, float], mark: str = "") -> str:
     return " | ".join(f"{mark}{ratios[name]:.2f}x{mark}" for name in TITLES)
 
 
-def write(document: Path, lines: list[str]) -> None:
+def write(document: Path, lines: list[str], place: str = "") -> None:
     """Replace the generated part of a document."""
     text = document.read_text(encoding="utf-8")
-    before, after = text[: text.index(BEGIN)], text[text.index(END) :]
-    made = "\n".join([BEGIN, "", *lines, ""])
+    begin = BEGIN.format(f" --place {place}" if place else "")
+    before, rest = text.split(begin)
+    after = rest[rest.index(END) :]
+    made = "\n".join([begin, "", *lines, ""])
     document.write_text(f"{before}{made}\n{after}", encoding="utf-8")
 
 
@@ -115,6 +119,7 @@ def main() -> None:
     """Measure what is not measured yet, then write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("out/bench"))
+    parser.add_argument("--place", default="")
     parser.add_argument("--only", nargs="*", choices=MODELS, default=list(MODELS))
     arguments, options = parser.parse_known_args()
     arguments.results.mkdir(parents=True, exist_ok=True)
@@ -125,8 +130,9 @@ def main() -> None:
     files = {model: arguments.results / f"{model}.json" for model in MODELS}
     found = {m: json.loads(file.read_text()) for m, file in files.items() if file.exists()}
     sections = [tables.markdown(Results.from_json(stored)) for stored in found.values()]
-    write(ROOT / "docs" / "benchmarks.md", [*summary(found), "", *sections])
-    write(ROOT / "README.md", overview(found))
+    write(ROOT / "docs" / "benchmarks.md", [*summary(found), "", *sections], arguments.place)
+    if not arguments.place:
+        write(ROOT / "README.md", overview(found))
 
 
 if __name__ == "__main__":
