@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,12 @@ from whole_models import (
     rows,
 )
 
+from intformer.cli.loading import calibration
 from intformer.evaluate.datasets import batches, open_images
 from intformer.evaluate.features import cut_decoder, features
 from intformer.evaluate.framing import Framing
 from intformer.ir.graph import Array
+from intformer.quantize.api import quantize
 from intformer.runtime.session import native
 
 TOKENS = "/backbone/layernorm/Add_1_output_0"
@@ -101,3 +104,18 @@ def test_tokens_and_heat_maps_are_kept(whole: Whole, model: Path, photographs: P
     )
     assert found.cosine >= 0.99
     assert found.map_correlation is not None and found.map_correlation >= 0.98
+
+
+def test_i_vit_is_close_to_ours_without_falling_back(
+    whole: Whole, model: Path, photographs: Path
+) -> None:
+    source = whole.source
+    few = calibration(source, str(photographs), 8)
+    theirs = quantize(source, few, {"base": "i-vit", "weight_groups": 0})
+    entries = json.loads(theirs.graph.metadata["operators"])
+    assert len(entries) == 49 and not [entry for entry in entries if "asked" in entry]
+    ours, found = (
+        features(program, source, open_images(photographs), limit=8 if native else 2).cosine
+        for program in (whole.program, theirs)
+    )
+    assert found > ours - 0.01

@@ -212,3 +212,14 @@ def test_auto_keeps_to_its_time() -> None:
     program = intformer.quantize(transformer(), [pictures(8)], recipe=recipe)
     assert {entry["reason"] for entry in recorded(program)} == {"not measured within 0 s"}
     assert not any("newton" in op or "shift" in op for op in operators(program))
+
+
+@pytest.mark.parametrize("recipe", ["i-vit", "i-bert"])
+def test_the_mean_error_of_an_operator_is_taken_from_the_bias_behind_it(recipe: str) -> None:
+    graph, images = transformer(), pictures(16)
+    raw = {"pixels": images}
+    plain = {"base": recipe, "bias_correction": False}
+    found = [
+        snr(intformer.quantize(graph, [images], recipe=r), graph, raw) for r in (plain, recipe)
+    ]
+    assert found[1] > found[0] + 1

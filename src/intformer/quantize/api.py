@@ -105,6 +105,7 @@ def calibrated(
     equalized, decisions = run.decide()
     equalized.metadata["altered"] = json.dumps(run.altered)
     _search(run, batches, decisions)
+    run.correct_operators(decisions)
     return Calibrated(equalized, decisions, pixels, recipe, run.typical(decisions))
 
 

@@ -17,6 +17,7 @@ from intformer.ir.graph import Graph, Node
 from intformer.ir.lanes import LANE_GROUPS
 from intformer.quantize.algorithms.gptq import round_weights, weight_snr
 from intformer.quantize.algorithms.grouped import round_groups
+from intformer.quantize.approx.bias import OperatorBias
 from intformer.quantize.approx.choose import Chooser
 from intformer.quantize.approx.watch import Watch
 from intformer.quantize.equalize import Equalizer
@@ -93,6 +94,13 @@ class Calibration:
             for root, found in seen.items()
             if found.batches and root not in fixed
         }
+
+    def correct_operators(self, decisions: Decisions) -> None:
+        """Take the mean error of approximated operators from the biases behind them."""
+        measured = OperatorBias(self.graph, decisions, self.roots)
+        if self.recipe.bias_correction and measured:
+            self._observe("measuring operators", measured.update)
+            measured.apply()
 
     def _equalize(self) -> None:
         equalizer = Equalizer(self.graph, self.recipe.smoothing)

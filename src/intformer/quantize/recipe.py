@@ -63,7 +63,7 @@ class Recipe:
         observer: range estimation of 8-bit activations.
         percentile: share of values inside the range, for ``observer = "percentile"``.
         rounding: ``"gptq"`` (error-compensating) or ``"nearest"``.
-        bias_correction: keep each layer's mean output.
+        bias_correction: keep each layer's mean output, also behind an approximated GELU.
         equalize: exact rescalings of the float graph before integers are chosen (normalisation
             outputs, keys, values).
         smoothing: share of a channel's range that moves from activations into weights, 0 to 1.
