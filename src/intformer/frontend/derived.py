@@ -13,7 +13,7 @@ import numpy as np
 
 from intformer.errors import CaptureError
 from intformer.frontend.build import Builder
-from intformer.frontend.masks import is_causal_mask, is_key_mask
+from intformer.frontend.masks import is_causal_mask, is_identity, is_key_mask
 from intformer.ir.graph import Array, Shape
 
 Sizes = Mapping[str, int]
@@ -120,7 +120,7 @@ def _is_uniform(full: Array, evaluate: Callable[[Sizes], Array]) -> bool:
 
 
 def write_mask(builder: Builder, name: str, evaluate: Callable[[Array], Array]) -> str:
-    """Write an attention mask that is made of the integer input ``name``.
+    """Write what is made of the integer input ``name``: itself, or an attention mask.
 
     Args:
         builder: where to write; its ``path`` names the module in errors.
@@ -131,6 +131,8 @@ def write_mask(builder: Builder, name: str, evaluate: Callable[[Array], Array]) 
         CaptureError: it is anything but a key-padding mask.
     """
     sequence = len(builder.shape(name)) == 2
+    if sequence and is_identity(evaluate):
+        return name
     if sequence and is_key_mask(evaluate):
         return builder.emit("key_mask", name, hides=False)
     if not sequence or not is_key_mask(lambda mask: np.logical_not(evaluate(mask))):

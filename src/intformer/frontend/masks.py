@@ -19,6 +19,13 @@ DROPPED = -1e4
 TRIALS = ((2, 5), (3, 8))
 
 
+def is_identity(evaluate: Callable[[Array], Array]) -> bool:
+    """Whether a computation returns its input, integer [N, S], as it is (a view of its own shape)."""
+    ids = np.random.default_rng(0).integers(0, 2**31, TRIALS[1], dtype=np.int64)
+    result = evaluate(ids)
+    return result.shape == ids.shape and bool((result == ids).all())
+
+
 def is_causal_mask(mask: Array) -> bool:
     """Whether an operand of attention [..., T, T] lets each position see itself and those before.
 
