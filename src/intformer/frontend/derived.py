@@ -81,8 +81,17 @@ def _write_positions(
     if (table == table[:1]).all():  # one token type for all, for example
         return builder.constant(name, table[:1].reshape(*ones, *table[:1].shape))
     ids = _sequence_input(builder, symbol)
-    rows = builder.emit("positions", ids, builder.constant(name, table))
+    rows = builder.emit("positions", ids, _shared(builder, name, table))
     return builder.reshape(rows, (*ones, symbol, table.shape[1]))
+
+
+def _shared(builder: Builder, name: str, table: Array) -> str:
+    """A constant for ``table``; layers that make the same angles anew share one."""
+    readers = [node for node in builder.graph if node.op == "positions"]
+    for value in dict.fromkeys(node.inputs[1] for node in readers):
+        if np.array_equal(builder.graph.constants[value], table):
+            return value
+    return builder.constant(name, table)
 
 
 def _write_causal(

@@ -20,7 +20,7 @@ TRIALS = ((2, 5), (3, 8))
 
 
 def is_identity(evaluate: Callable[[Array], Array]) -> bool:
-    """Whether a computation returns its input, integer [N, S], as it is (a view of its own shape)."""
+    """Whether a computation returns its integer input [N, S] as it is, as a view does."""
     ids = np.random.default_rng(0).integers(0, 2**31, TRIALS[1], dtype=np.int64)
     result = evaluate(ids)
     return result.shape == ids.shape and bool((result == ids).all())

@@ -14,6 +14,7 @@ from torch import nn
 
 from intformer.errors import CaptureError
 from intformer.frontend.capture import capture, name_logits
+from intformer.frontend.hugging_face import ARCHITECTURES, capture_sequence_model
 from intformer.frontend.onnx_import import import_onnx
 from intformer.frontend.preprocess import (
     ImagePreprocess,
@@ -62,7 +63,8 @@ def load_source(
     Args:
         source: ``zoo:NAME`` (a folder in ``$INTFORMER_ZOO``, the checkout's ``zoo/`` or the
             package), ``timm:NAME``, ``hf:FOLDER`` (``ViTModel``, ``ViTForImageClassification``,
-            ``BertModel``) or a float ``FILE.onnx``.
+            ``BertModel``, ``GPT2LMHeadModel``, ``LlamaForCausalLM``, ``MarianMTModel``) or a float
+            ``FILE.onnx``.
         weights: for ``timm:``, a ``.safetensors`` or ``.pth`` file; else timm's pretrained weights.
         outputs: names of the outputs to keep; for ONNX, of any values, which cuts the model there.
         mean, std: image normalisation, in place of what the source states (ImageNet's for ONNX).
@@ -199,7 +201,7 @@ def _load_hugging_face(name: str, weights: Path | None, outputs: Sequence[str] |
     config = read_json(folder / "config.json")
     if not config:
         raise CaptureError(f"hf:{name}: no config.json in this folder")
-    known = IMAGE_ARCHITECTURES | TEXT_ARCHITECTURES
+    known = IMAGE_ARCHITECTURES | TEXT_ARCHITECTURES | dict.fromkeys(ARCHITECTURES, "logits")
     stated = config.get("architectures") or []
     architecture = next((a for a in stated if a in known), None)
     if architecture is None:
@@ -214,6 +216,8 @@ def _load_hugging_face(name: str, weights: Path | None, outputs: Sequence[str] |
         height, width = (size, size) if isinstance(size, int) else size
         preprocess = of_hugging_face_images(folder, (height, width))
         return _image_source(model, preprocess, wanted, "hf", name)
+    if architecture in ARCHITECTURES:
+        return Source(capture_sequence_model(model, architecture), None, model, "hf", name)
     return _text_source(model, folder, wanted, name)
 
 

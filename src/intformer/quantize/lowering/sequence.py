@@ -74,13 +74,8 @@ def lower_rotary(context: Context, request: Request, node: Node, form: Form, nam
     source, target = context.affine(node.inputs[0], "wide"), context.affine(node.output, form)
     if source.dtype != "int16":
         raise CaptureError(f"rotary '{node.name}' needs a stream of 16 bits")
-    tables = [context.vector(value) for value in node.inputs[1:]]
-    rows, size = tables[0].shape
-    halves = [np.round(t[:, : size // 2] * 2**ROTATION_BITS).astype(np.int16) for t in tables]
-    constants = [
-        context.constant(f"{name}.{label}", half)
-        for label, half in zip(("cosine", "sine"), halves, strict=True)
-    ]
+    rows, size = context.source.constants[node.inputs[1]].shape
+    constants = [_rotation(context, value) for value in node.inputs[1:]]
     heads = node.attrs["heads"]
     assert isinstance(heads, int)
     turned = context.emit(
@@ -93,6 +88,16 @@ def lower_rotary(context: Context, request: Request, node: Node, form: Form, nam
         rows=rows,
     )
     return context.requantize(turned, source.scale / 2**ROTATION_BITS, 0, target, node.name, name)
+
+
+def _rotation(context: Context, value: str) -> str:
+    """The integer table of cosines or sines; one for all layers that share the float table."""
+    name = f"{value}.rotation"
+    if name in context.graph.constants:
+        return name
+    table = context.vector(value)
+    half = table[:, : table.shape[1] // 2]
+    return context.constant(name, np.round(half * 2**ROTATION_BITS).astype(np.int16))
 
 
 def tied_projection(context: Context, node: Node) -> Node | None:

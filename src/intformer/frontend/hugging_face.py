@@ -1,0 +1,147 @@
+"""Translation and language models of the transformers library, ready to be captured.
+
+The layers are the library's own. What surrounds them there, caches and masks that depend on them,
+is left out: a model gets token ids and computes the logits of all positions at once, and programs
+for decoding are cut out of that (docs/sequence.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MethodType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from intformer.errors import CaptureError
+from intformer.frontend.capture import capture
+from intformer.ir.graph import Graph
+
+LANGUAGE_MODELS = ("GPT2LMHeadModel", "LlamaForCausalLM")
+TRANSLATION_MODELS = ("MarianMTModel",)
+ARCHITECTURES = (*LANGUAGE_MODELS, *TRANSLATION_MODELS)
+
+FIXED_ROTATIONS = ("default", "linear", "llama3", "yarn")
+"""Rotary embeddings whose angles depend on the position alone."""
+
+ATTENTION = "intformer"
+"""The name of ``attend`` in the library's table of attentions."""
+
+
+def capture_sequence_model(model: Any, architecture: str) -> Graph:
+    """The forward program of a model (docs/sequence.md), in floating point.
+
+    Afterwards ``model`` takes and gives what the program does: ``input_ids`` int64 [N, T], or
+    ``source``, ``source_mask`` [N, S] and ``target`` [N, T], to logits [N, T, V].
+
+    Raises:
+        CaptureError: a setting of the model has no integer form; the text says which.
+    """
+    check(model.config.to_dict())
+    adapt(model, architecture)
+    longest = int(model.config.max_position_embeddings)
+    ids, target = torch.zeros(2, 7, dtype=torch.int64), torch.zeros(2, 5, dtype=torch.int64)
+    if architecture in LANGUAGE_MODELS:
+        example, decoded = {"input_ids": target}, "input_ids"
+    else:
+        example = {"source": ids, "source_mask": torch.ones_like(ids), "target": target}
+        decoded = "target"
+    return capture(
+        model,
+        example,
+        outputs=["logits"],
+        dynamic={decoded: {0: "N", 1: "T"}},
+        limits={"S": longest, "T": longest},
+    )
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Refuse what programs cannot do, by the setting's name.
+
+    Raises:
+        CaptureError: naming the first such setting, and a way out.
+    """
+    window = config.get("sliding_window")
+    if window is not None and config.get("use_sliding_window", True):
+        raise CaptureError(
+            f"config.json: sliding_window = {window} is not supported; set it to null and "
+            f"max_position_embeddings to at most {window}, below which the window hides nothing"
+        )
+    rotation = config.get("rope_parameters") or {}
+    kind = rotation.get("rope_type", "default")
+    if kind not in FIXED_ROTATIONS:
+        raise CaptureError(
+            f"config.json: rope_type = {kind!r} turns by angles that depend on the length of the "
+            f"text; a program has one table of angles: use {', '.join(FIXED_ROTATIONS)}"
+        )
+    if config.get("add_cross_attention"):
+        raise CaptureError(
+            "config.json: add_cross_attention = true: a language model that reads an encoder is "
+            "not supported; set it to false, or bring the pair as a MarianMTModel"
+        )
+
+
+def adapt(model: Any, architecture: str) -> None:
+    """Give ``model`` the inputs and outputs of its program; its weights and layers stay."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(ATTENTION, attend)
+    model.set_attn_implementation(ATTENTION)
+    _use_linear_layers(model)
+    forwards: dict[bool, Callable[..., Tensor]] = {True: _language, False: _translation}
+    model.forward = MethodType(forwards[architecture in LANGUAGE_MODELS], model)
+
+
+def attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Attention of split heads [N, heads, T, D]; keys and values may have fewer heads."""
+    mixed = F.scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=attention_mask,
+        is_causal=attention_mask is None and bool(module.is_causal),
+        scale=scaling,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    return mixed.transpose(1, 2).contiguous(), None
+
+
+def _language(self: Any, input_ids: Tensor) -> Tensor:
+    logits: Tensor = type(self).forward(self, input_ids=input_ids, use_cache=False).logits
+    return logits
+
+
+def _translation(self: Any, source: Tensor, source_mask: Tensor, target: Tensor) -> Tensor:
+    visible = source_mask[:, None, None, :] != 0  # four axes: the library takes it as it is
+    result = type(self).forward(
+        self,
+        input_ids=source,
+        attention_mask=visible,
+        decoder_input_ids=target,
+        use_cache=False,
+    )
+    logits: Tensor = result.logits
+    return logits
+
+
+def _use_linear_layers(model: nn.Module) -> None:
+    """Replace GPT-2's ``Conv1D``, a linear layer with its weight the other way round."""
+    from transformers.pytorch_utils import Conv1D
+
+    found = [(name, m) for name, m in model.named_modules() if isinstance(m, Conv1D)]
+    for name, module in found:
+        inputs, outputs = module.weight.shape
+        layer = nn.Linear(inputs, outputs, device=module.weight.device, dtype=module.weight.dtype)
+        layer.weight = nn.Parameter(module.weight.detach().T.contiguous())
+        layer.bias = module.bias
+        model.set_submodule(name, layer)

@@ -1,0 +1,199 @@
+"""Language and translation models of transformers: from a local folder to steps of decoding."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from frontend_models import awake, check_graph, error, run
+
+from intformer import artifact, quantize
+from intformer.errors import CaptureError
+from intformer.frontend.sources import Source, load_source
+from intformer.generate.model import SequenceModel
+from intformer.generate.options import Options
+from intformer.generate.sample import generate
+from intformer.program import Program
+from intformer.reference import interpret
+
+transformers = pytest.importorskip("transformers")
+
+WORDS, LENGTH, END = 61, 40, 0
+TEXT = {"vocab_size": WORDS, "hidden_size": 32, "max_position_embeddings": LENGTH}
+LLAMA = TEXT | {
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 48,
+}
+MARIAN = {
+    "vocab_size": WORDS,
+    "d_model": 32,
+    "max_position_embeddings": LENGTH,
+    **{f"{side}_layers": 1 for side in ("encoder", "decoder")},
+    **{f"{side}_attention_heads": 4 for side in ("encoder", "decoder")},
+    **{f"{side}_ffn_dim": 48 for side in ("encoder", "decoder")},
+    "scale_embedding": True,
+    "decoder_start_token_id": WORDS - 1,
+    "pad_token_id": WORDS - 1,
+    "eos_token_id": END,
+}
+STRETCHED = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 4.0, "low_freq_factor": 1.0}
+STRETCHED |= {"high_freq_factor": 4.0, "original_max_position_embeddings": 16}
+MODELS = {
+    "gpt2": ("GPT2", TEXT | {"num_hidden_layers": 2, "num_attention_heads": 4}),
+    "llama": ("Llama", LLAMA),
+    "llama, tied, biases": (
+        "Llama",
+        LLAMA | {"tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True},
+    ),
+    "llama, wide heads, stretched": (
+        "Llama",
+        LLAMA | {"head_dim": 16, "rope_parameters": STRETCHED},
+    ),
+    "marian": ("Marian", MARIAN | {"activation_function": "swish"}),
+    "marian, two vocabularies": (
+        "Marian",
+        MARIAN
+        | {"decoder_vocab_size": 47, "share_encoder_decoder_embeddings": False}
+        | {"tie_word_embeddings": False, "decoder_start_token_id": 46, "pad_token_id": 46},
+    ),
+}
+CLASSES = {"GPT2": "GPT2LMHeadModel", "Llama": "LlamaForCausalLM", "Marian": "MarianMTModel"}
+
+
+def make(name: str) -> torch.nn.Module:
+    kind, fields = MODELS[name]
+    torch.manual_seed(5)
+    config = getattr(transformers, f"{kind}Config")(**fields)
+    model = getattr(transformers, CLASSES[kind])(config)
+    angles = [v for k, v in model.named_buffers() if "inv_freq" in k]
+    signal = [v for k, v in model.named_parameters() if "embed_positions" in k]
+    kept = [(value, value.detach().clone()) for value in (*angles, *signal)]
+    awake(model)
+    for value, old in kept:
+        value.data.copy_(old)
+    return model
+
+
+@cache
+def source(name: str) -> Source:
+    """The model as ``hf:`` reads it from a folder."""
+    with TemporaryDirectory() as folder:
+        make(name).save_pretrained(folder)
+        return load_source(f"hf:{folder}")
+
+
+def batch(name: str, rows: int = 6, length: int = 9, seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    if not name.startswith("marian"):
+        return {"input_ids": rng.integers(0, WORDS, (rows, length))}
+    lengths = rng.integers(1, 8, (rows, 1))
+    lengths[0] = 7
+    return {
+        "source": rng.integers(0, WORDS, (rows, 7)),
+        "source_mask": (np.arange(7) < lengths).astype(np.uint8),
+        "target": rng.integers(0, 47, (rows, length)),
+    }
+
+
+def original(name: str, inputs: dict[str, np.ndarray]) -> torch.Tensor:
+    """Logits of the untouched model of the library."""
+    x = {key: torch.from_numpy(value.astype(np.int64)) for key, value in inputs.items()}
+    if "target" in x:
+        x = dict(zip(("input_ids", "attention_mask", "decoder_input_ids"), x.values(), strict=True))
+    with torch.no_grad():
+        return make(name)(**x, use_cache=False).logits
+
+
+@cache
+def program(name: str) -> Program:
+    return quantize(source(name), [batch(name, 8, 12, seed) for seed in range(1, 5)])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_capture_is_exact(name: str) -> None:
+    graph = source(name).graph
+    check_graph(graph)
+    assert list(graph.outputs) == ["logits"] and graph.limits["T"] == LENGTH
+    inputs = batch(name)
+    tensors = {key: torch.from_numpy(value.astype(np.int64)) for key, value in inputs.items()}
+    assert error(run(graph, tensors)["logits"], original(name, inputs)) < 1e-4
+    with torch.no_grad():
+        assert error(source(name).module(**tensors), original(name, inputs)) < 1e-5
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_programs_are_near_and_alike_everywhere(name: str) -> None:
+    inputs, wanted = batch(name), original(name, batch(name)).numpy()
+    found = program(name).run(inputs)["logits"]
+    noise = found * program(name).scales["logits"]["scale"] - wanted
+    assert 10 * np.log10((wanted**2).mean() / (noise**2).mean()) > 24
+    assert (interpret(program(name).graph, inputs)["logits"] == found).all()
+    model = artifact.to_onnx(program(name).graph, flat=True).SerializeToString()
+    (onnx,) = onnxruntime.InferenceSession(model).run(["logits"], inputs)
+    assert (onnx == found).all()
+
+
+def whole_passes(name: str, prompt: list[int], source: list[int], steps: int) -> list[int]:
+    """Greedy decoding by the forward program, each token from the beginning."""
+    tokens = list(prompt)
+    for _ in range(steps):
+        feed = {"input_ids": np.array([tokens])}
+        if source:
+            ids = np.array([source])
+            feed = {"source": ids, "source_mask": np.ones_like(ids, np.uint8)}
+            feed["target"] = np.array([tokens])
+        row = program(name).run(feed)["logits"][0, -1].astype(np.int32)
+        row[END] = row.min()
+        tokens.append(int(row.argmax()))
+    return tokens[len(prompt) :]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_steps_give_the_tokens_of_whole_passes(name: str) -> None:
+    rng = np.random.default_rng(3)
+    translates = name.startswith("marian")
+    sources = [rng.integers(1, WORDS, n).tolist() for n in (3, 7, 1)] if translates else []
+    prompts = [[46]] * 3 if translates else [rng.integers(1, WORDS, n).tolist() for n in (5, 1, 3)]
+    model = SequenceModel(program(name).graph, threads=1)
+    decoder, logits = model.start(prompts, *([sources] if sources else []))
+    options = Options(end=END, max_length=12, min_length=12)
+    results = generate(decoder, logits, model.scale, options)
+    for prompt, src, result in zip(prompts, sources or [[]] * 3, results, strict=True):
+        assert list(result.tokens) == whole_passes(name, prompt, src, 12)
+
+
+def test_layers_share_one_table_of_angles() -> None:
+    tables = {n.inputs[1:3] for n in program("llama").graph if n.op == "rotary"}
+    assert len(tables) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "setting", "message"),
+    [
+        ("Llama", {"sliding_window": 8}, "sliding_window = 8 is not supported; set it to null"),
+        (
+            "Llama",
+            {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}},
+            "rope_type = 'dynamic' turns by angles that depend on the length",
+        ),
+        ("GPT2", {"add_cross_attention": True}, "add_cross_attention = true"),
+    ],
+)
+def test_settings_without_integer_form(
+    kind: str, setting: dict, message: str, tmp_path: Path
+) -> None:
+    fields = LLAMA if kind == "Llama" else MODELS["gpt2"][1]
+    config = getattr(transformers, f"{kind}Config")(**fields, **setting)
+    getattr(transformers, CLASSES[kind])(config).save_pretrained(tmp_path)
+    stored = json.loads((tmp_path / "config.json").read_text())
+    assert stored[next(iter(setting))]
+    with pytest.raises(CaptureError, match=message):
+        load_source(f"hf:{tmp_path}")
