@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from typer.testing import CliRunner
 
 from intformer.cli.main import app
-from intformer.generate.vocabulary import METADATA_KEY, SpecialTokens
+from intformer.generate.special import METADATA_KEY, SpecialTokens
 from intformer.program import Program
 
 SPECIAL = ["<pad>", "<s>", "</s>"]

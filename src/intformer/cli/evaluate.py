@@ -37,6 +37,13 @@ def evaluate(
     weights: Weights = None,
     output: Output = None,
     tokenizer: TokenizerFile = None,
+    split: Annotated[
+        str, typer.Option(metavar="NAME", help="Files of a folder of translations to use.")
+    ] = "test_2016_flickr",
+    pair: Annotated[
+        str | None, typer.Option(metavar="FROM-TO", help="Languages, if the program does not say.")
+    ] = None,
+    beam: Annotated[int, typer.Option(min=1, help="Hypotheses kept; 1 is greedy.")] = 1,
     as_json: Json = False,
 ) -> None:
     """Measure a program on real data, and against its float model.
@@ -44,6 +51,10 @@ def evaluate(
     \b
     Classifiers       top1, and with --against float_top1 and agreement, in percent.
     Text encoders     spearman on sentence pairs, and with --against float_spearman.
+    Translation       bleu, chrf (sacreBLEU, with signature), and with --against those of the float
+                      model, same_sentences in percent and the p_value of a paired bootstrap.
+    Language models   perplexity by integer log-likelihood, and with --against float_perplexity
+                      and increase in percent.
     Image encoders    cosine of their tokens (needs --against); if the float model is an .onnx
                       file that goes on after the tokens, map_correlation of what it makes of both.
 
@@ -52,16 +63,30 @@ def evaluate(
       intformer eval vit.onnx --data cifar10/test.parquet --against zoo:vit_cifar10
       intformer eval minilm.onnx --data stsb_dev.csv --against hf:./minilm --json
       intformer eval focus_int.onnx --data photos.parquet --against focus.onnx --limit 100
+      intformer eval en-de.onnx --data multi30k --against zoo:multi30k_en_de_softmax --beam 4
+      intformer eval lm.onnx --data valid.txt --against zoo:debian_lm_softmax
     """
     program = load_program(file, threads)
     source = load_against(against, program, weights, output)
     with console.progress("evaluating") as progress:
-        measured = _measure(program, source, data, limit, batch_size, tokenizer, progress)
+        if _is_sequence(program):
+            from intformer.cli.evaluate_sequences import Choices, measure_sequences
+
+            choices = Choices(data, limit, batch_size, tokenizer, split, pair, beam, threads)
+            measured = measure_sequences(program, source, choices, progress)
+        else:
+            measured = _measure(program, source, data, limit, batch_size, tokenizer, progress)
     if as_json:
         console.print_json(measured)
         return
     lines = {key.replace("_", " "): _text(value) for key, value in measured.items()}
     console.output().print(console.facts(str(file), lines))
+
+
+def _is_sequence(program: Program) -> bool:
+    from intformer.evaluate.sequences import sequence_kind
+
+    return sequence_kind(program.graph) is not None
 
 
 def _measure(

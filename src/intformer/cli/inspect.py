@@ -105,7 +105,11 @@ def _overview(out: Console, file: str, size: int, summary: Summary) -> None:
     )
     columns = ["value", "dtype", "#lowest", "#highest", "#bits"]
     out.print(console.table("Proved ranges (the fullest)", columns, ranges))
-    for title, stored in (("Recipe", summary.recipe), ("Origin", summary.provenance)):
+    for title, stored in (
+        ("Task", summary.task),
+        ("Recipe", summary.recipe),
+        ("Origin", summary.provenance),
+    ):
         if isinstance(stored, dict):
             out.print(console.facts(title, {k: _text(v) for k, v in stored.items()}))
 

@@ -60,8 +60,14 @@ def calibration(
     Raises:
         InputError: the data cannot be used for this model.
     """
+    from intformer.evaluate.sequences import sequence_kind
     from intformer.evaluate.tokens import Tokenization, sequence_limit, takes_tokens, text_batches
 
+    if sequence_kind(source.graph) is not None:
+        from intformer.evaluate.sequence_calibration import sequence_batches
+
+        yield from sequence_batches(source, data, samples)
+        return
     if takes_tokens(source.graph):
         from intformer.evaluate.datasets import spread
         from intformer.evaluate.pairs import open_texts
@@ -85,11 +91,16 @@ def describe(program: Program, source: Source, name: str, output: str | None) ->
     from intformer.evaluate.framing import METADATA_KEY as FRAMING_KEY
     from intformer.evaluate.framing import Framing
     from intformer.evaluate.outputs import CLASSES_KEY
+    from intformer.evaluate.sequence_calibration import describe_sequences
+    from intformer.evaluate.sequences import sequence_kind
     from intformer.evaluate.tokens import METADATA_KEY as TOKENIZER_KEY
     from intformer.evaluate.tokens import Tokenization, takes_tokens
 
     metadata = program.graph.metadata
     metadata[ORIGIN_KEY] = json.dumps({"source": name, "output": output})
+    if sequence_kind(source.graph) is not None:
+        metadata.update(describe_sequences(source))
+        return
     if takes_tokens(source.graph):
         tokens = Tokenization.of_source(source.preprocess)
         metadata[TOKENIZER_KEY] = tokens.to_metadata()

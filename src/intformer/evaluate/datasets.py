@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from intformer.errors import InputError
+from intformer.evaluate.data_files import find_data
 from intformer.evaluate.framing import Framing, Pixels
 
 PHOTOGRAPHS = "photographs"
@@ -84,15 +85,18 @@ def open_images(data: str | Path) -> ImageData:
 
 
 def existing(data: str | Path) -> Path:
-    """``data`` as a path.
+    """``data`` as a path; a name such as ``multi30k`` is looked for in the data folder too.
 
     Raises:
         InputError: nothing is there.
     """
     path = Path(data).expanduser()
-    if not path.exists():
+    if path.exists():
+        return path
+    found = None if path.is_absolute() else find_data(str(path))
+    if found is None:
         raise InputError(f"{path}: no such file or folder")
-    return path
+    return found
 
 
 def spread(total: int, count: int | None) -> list[int]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import math
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +71,7 @@ def open_texts(data: str | Path) -> list[str]:
         return [text for both in zip(pairs.first, pairs.second, strict=True) for text in both]
     if path.is_dir() or path.suffix in (".parquet", ".pq"):
         raise InputError(f"{path}: a text encoder needs a .csv of sentence pairs or a .txt file")
-    texts = [line.strip() for line in _text(path).splitlines() if line.strip()]
+    texts = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     if not texts:
         raise InputError(f"{path}: no text in this file")
     return texts
@@ -77,15 +79,21 @@ def open_texts(data: str | Path) -> list[str]:
 
 def _rows(path: Path) -> list[list[str]]:
     try:
-        return list(csv.reader(io.StringIO(_text(path), newline=""), strict=True))
+        return list(csv.reader(io.StringIO(read_text(path), newline=""), strict=True))
     except csv.Error as error:
         raise InputError(f"{path}: not a readable CSV file ({error})") from None
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """A whole text file, unpacked if its name ends in ``.gz``.
+
+    Raises:
+        InputError: it cannot be read, or is not UTF-8.
+    """
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        raw = path.read_bytes()
+        return (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not readable as UTF-8 text ({error})") from None
 
 

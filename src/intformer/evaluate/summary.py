@@ -47,7 +47,7 @@ class Summary:
         elements_by_class: tensor class -> elements.
         accumulator_bits: bits of the widest value, sign included.
         widest: the values with the largest proved magnitude: (name, dtype, range).
-        recipe, provenance: as stored in the program.
+        recipe, provenance, task: as stored in the program.
     """
 
     inputs: dict[str, str]
@@ -61,6 +61,7 @@ class Summary:
     widest: list[tuple[str, str, Range]]
     recipe: Any
     provenance: Any
+    task: Any
 
     def to_json(self) -> dict[str, Any]:
         """Everything, for ``--json``."""
@@ -89,6 +90,7 @@ def summarize(graph: Graph, proof: Proof | None = None) -> Summary:
         widest=widest(graph, proof),
         recipe=_json(graph.metadata.get("recipe")),
         provenance=_json(graph.metadata.get("provenance")),
+        task=_json(graph.metadata.get("task")),
     )
 
 

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from intformer.errors import InputError
+from intformer.evaluate.tokenizer_text import pack, unpack
 from intformer.ir.graph import Graph, TensorType
 
 Ids = NDArray[np.int64]
 
 METADATA_KEY = "tokenizer"
-"""Under this key a program keeps the tokenizer it was made for (the text of tokenizer.json)."""
+"""Under this key a program keeps the tokenizer it was made for: tokenizer.json, packed."""
 
 DEFAULT_LENGTH = 128
 """Longest sequence of a tokenizer that states none."""
@@ -59,7 +60,7 @@ class Tokenization:
                 "this program carries no tokenizer; give one with --tokenizer tokenizer.json"
             )
         try:
-            tokenizer = Tokenizer.from_str(text)
+            tokenizer = Tokenizer.from_str(unpack(text))
         except Exception as error:  # the library raises plain Exception
             raise InputError(f"the tokenizer cannot be used ({error})") from None
         stored = (tokenizer.truncation or {}).get("max_length", DEFAULT_LENGTH)
@@ -67,7 +68,7 @@ class Tokenization:
 
     def to_metadata(self) -> str:
         """JSON for a program's metadata."""
-        return str(self._tokenizer.to_str())
+        return pack(self._tokenizer.to_str())
 
     def encode(self, texts: Sequence[str]) -> tuple[Ids, Ids]:
         """Token ids and mask (1 keeps a token, 0 is padding), both int64 [N, S]."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from intformer.errors import CaptureError
+from intformer.generate.special import SpecialTokens
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -39,6 +40,25 @@ class TextPreprocess:
     tokenizer_file: Path
     max_length: int
 
+
+@dataclass(frozen=True)
+class SequencePreprocess:
+    """How text becomes the token ids of a translation or language model.
+
+    Attributes:
+        tokenizer_file: tokenizer.json.
+        special: tokens that text does not contain.
+        max_length: longest sequence that the model was trained on.
+        pair: languages of a translation model, ``"en-de"``; empty if unknown.
+    """
+
+    tokenizer_file: Path
+    special: SpecialTokens
+    max_length: int
+    pair: str = ""
+
+
+Preprocess = ImagePreprocess | TextPreprocess | SequencePreprocess
 
 _RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 """The numbers that Pillow, and so Hugging Face's configuration files, give to filters."""

@@ -1,4 +1,4 @@
-"""Model sources: ``zoo:NAME``, ``timm:NAME``, ``hf:FOLDER`` or a float ``FILE.onnx``."""
+"""Model sources: ``zoo:NAME``, ``timm:NAME``, ``hf:FOLDER``, a folder or a float ``FILE.onnx``."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from intformer.frontend.hugging_face import ARCHITECTURES, capture_sequence_mode
 from intformer.frontend.onnx_import import import_onnx
 from intformer.frontend.preprocess import (
     ImagePreprocess,
-    TextPreprocess,
+    Preprocess,
     of_hugging_face_images,
     of_hugging_face_text,
     of_timm,
     read_json,
 )
+from intformer.frontend.sequence_source import capture_sequences, preprocess_sequences
 from intformer.frontend.shapes import fixed
 from intformer.frontend.weights import load_state, read_state
 from intformer.ir.graph import Graph
 
-FORMS = "zoo:NAME, timm:NAME, hf:FOLDER or FILE.onnx"
+FORMS = "zoo:NAME, timm:NAME, hf:FOLDER, FILE.onnx or the folder of a model like the zoo's"
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Source:
     """
 
     graph: Graph
-    preprocess: ImagePreprocess | TextPreprocess | None
+    preprocess: Preprocess | None
     module: nn.Module | None
     kind: str
     name: str
@@ -63,8 +64,8 @@ def load_source(
     Args:
         source: ``zoo:NAME`` (a folder in ``$INTFORMER_ZOO``, the checkout's ``zoo/`` or the
             package), ``timm:NAME``, ``hf:FOLDER`` (``ViTModel``, ``ViTForImageClassification``,
-            ``BertModel``, ``GPT2LMHeadModel``, ``LlamaForCausalLM``, ``MarianMTModel``) or a float
-            ``FILE.onnx``.
+            ``BertModel``, ``GPT2LMHeadModel``, ``LlamaForCausalLM``, ``MarianMTModel``), a float
+            ``FILE.onnx``, or a folder such as the zoo's.
         weights: for ``timm:``, a ``.safetensors`` or ``.pth`` file; else timm's pretrained weights.
         outputs: names of the outputs to keep; for ONNX, of any values, which cuts the model there.
         mean, std: image normalisation, in place of what the source states (ImageNet's for ONNX).
@@ -76,6 +77,8 @@ def load_source(
     loader = LOADERS.get(kind)
     if source.endswith(".onnx") and loader is None:
         loader, kind, name = _load_onnx, "onnx", source
+    if loader is None and (Path(source) / "config.json").is_file():
+        loader, kind, name = _load_folder, "zoo", source
     if loader is None or not name:
         raise CaptureError(f"{source!r} is no model source; give {FORMS}")
     if weights is not None and kind != "timm":
@@ -110,22 +113,35 @@ def zoo_folders() -> list[Path]:
 
 
 def _load_zoo(name: str, weights: Path | None, outputs: Sequence[str] | None) -> Source:
-    from intformer.models import load_model
-
     places = [folder / name for folder in zoo_folders()]
     folder = next((p for p in places if (p / "config.json").is_file()), None)
     if folder is None:
         looked = ", ".join(str(p.parent) for p in places)
         raise CaptureError(f"zoo:{name}: no such model in {looked}; there is {_zoo_names()}")
     try:
+        return replace(_load_folder(str(folder), None, outputs), name=name)
+    except CaptureError as error:
+        raise CaptureError(f"zoo:{name}: {error}") from error
+
+
+def _load_folder(name: str, weights: Path | None, outputs: Sequence[str] | None) -> Source:
+    """A model of ``intformer.models``: of images, or of sequences (their configuration says)."""
+    from intformer.models import load_model, load_transformer
+
+    folder = Path(name)
+    try:
+        if "variant" in read_json(folder / "config.json"):
+            sequences = load_transformer(folder)
+            preprocess = preprocess_sequences(folder, sequences.config)
+            return Source(capture_sequences(sequences), preprocess, sequences, "zoo", name)
         model = load_model(folder)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
-        raise CaptureError(f"zoo:{name}: {folder}: {_first_line(error)}") from error
+    except (OSError, ValueError, TypeError, RuntimeError, KeyError) as error:
+        raise CaptureError(f"{folder}: {_first_line(error)}") from error
     config = model.config
-    preprocess = ImagePreprocess(
+    framing = ImagePreprocess(
         (config.image_size, config.image_size), mean=config.mean, std=config.std
     )
-    return _image_source(model, preprocess, outputs or ["logits"], "zoo", name)
+    return _image_source(model, framing, outputs or ["logits"], "zoo", name)
 
 
 def _zoo_names() -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from intformer.generate.decoder import Decoder, Hypothesis, Integers
+from intformer.generate.decoder import Decoder, Hypothesis, Integers, Scorer
 from intformer.generate.fixed_point import LogitScale
 from intformer.generate.options import PENALTY_BITS, Options, length_weights
 from intformer.generate.ranking import rank
 
 
 def beam_search(
-    decoder: Decoder, logits: Integers, scale: LogitScale, options: Options
+    decoder: Decoder, logits: Integers, scale: LogitScale | Scorer, options: Options
 ) -> list[list[Hypothesis]]:
     """The best hypotheses of each sentence.
 

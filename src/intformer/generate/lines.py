@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby, islice
 
 from intformer.generate.beam import beam_search
-from intformer.generate.decoder import Hypothesis
-from intformer.generate.model import SequenceModel
+from intformer.generate.decoder import DecodingModel, Hypothesis
 from intformer.generate.options import Options
 from intformer.generate.sample import generate
 from intformer.generate.vocabulary import Vocabulary
@@ -64,7 +63,7 @@ class Translator:
     """
 
     def __init__(
-        self, model: SequenceModel, vocabulary: Vocabulary, options: Options, batch: int = 32
+        self, model: DecodingModel, vocabulary: Vocabulary, options: Options, batch: int = 32
     ) -> None:
         self._model, self._vocabulary, self._options = model, vocabulary, options
         self._batch = batch

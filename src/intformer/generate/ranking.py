@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from intformer.extension import native
-from intformer.generate.decoder import Integers
+from intformer.generate.decoder import Integers, Scorer
 from intformer.generate.fixed_point import LogitScale, normalizer, weights
 
 DISTANCES = 1 << 16
@@ -22,7 +22,7 @@ def tables(scale: LogitScale) -> tuple[Integers, Integers]:
 
 
 def rank(
-    logits: Integers, scale: LogitScale, closed: Integers, keep: int
+    logits: Integers, scale: LogitScale | Scorer, closed: Integers, keep: int
 ) -> tuple[Integers, Integers]:
     """The ``keep`` most likely open tokens of each row, and their log-probabilities.
 
@@ -36,6 +36,8 @@ def rank(
         tokens: int64 [N, keep], the best first, of equal scores the smaller token; -1 past the end.
         scores: int64 [N, keep], see ``log_probabilities``.
     """
+    if not isinstance(scale, LogitScale):
+        return scale.rank(logits, closed, keep)
     rows = _native_rows if native is not None else numpy_rows
     tokens, octaves, totals = rows(np.ascontiguousarray(logits), scale, closed, keep)
     return tokens, -octaves - normalizer(totals)[:, None]
@@ -65,3 +67,18 @@ def numpy_rows(
     tokens[:, : order.shape[1]] = open_tokens[order]
     found[:, : order.shape[1]] = np.take_along_axis(octaves, order, 1)
     return tokens, found, totals
+
+
+def label_scores(logits: Integers, scale: LogitScale, labels: Integers) -> Integers:
+    """Log-probabilities int64 [N] of ``labels`` int64 [N], one of the V tokens for each row.
+
+    Args:
+        logits: int16 [N, V].
+        scale: what a logit is worth.
+        labels: the tokens in question.
+    """
+    by_distance, costs = tables(scale)
+    distance = logits.max(axis=1, keepdims=True).astype(np.int32) - logits
+    totals = by_distance[distance].sum(axis=1, dtype=np.int64)
+    own = costs[np.take_along_axis(distance, labels[:, None], 1)[:, 0]]
+    return np.asarray(-own - normalizer(totals))

@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 
 from intformer.errors import InputError
-from intformer.generate.decoder import Decoder, Hypothesis, Integers
+from intformer.generate.decoder import Decoder, Hypothesis, Integers, Scorer
 from intformer.generate.fixed_point import LogitScale, log_probabilities, weights
 from intformer.generate.options import Options, exact
 from intformer.generate.ranking import rank
@@ -67,7 +67,7 @@ class Generator:
 def generate(
     decoder: Decoder,
     logits: Integers,
-    scale: LogitScale,
+    scale: LogitScale | Scorer,
     options: Options,
     *,
     sampling: Sampling | None = None,
@@ -131,7 +131,7 @@ class _Sentence:
 
 def _choose(
     logits: Integers,
-    scale: LogitScale,
+    scale: LogitScale | Scorer,
     closed: Integers,
     sampling: Sampling | None,
     generators: Sequence[Generator],
@@ -146,6 +146,7 @@ def _choose(
         for row, generator in zip(logits, generators, strict=True)
     ]
     chosen = allowed[drawn]
+    assert isinstance(scale, LogitScale)  # there are integers to draw from
     return chosen, log_probabilities(logits, scale)[np.arange(len(chosen)), chosen]
 
 

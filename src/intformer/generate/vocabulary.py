@@ -2,66 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from tokenizers import Tokenizer
 
 from intformer.errors import InputError
+from intformer.evaluate.tokenizer_text import pack, unpack
 from intformer.evaluate.tokens import METADATA_KEY as TOKENIZER_KEY
+from intformer.generate.special import METADATA_KEY, SpecialTokens
 from intformer.ir.graph import Graph
-
-METADATA_KEY = "generation"
-"""Under this key a program keeps its ``SpecialTokens``."""
-
-
-@dataclass(frozen=True)
-class SpecialTokens:
-    """Tokens that text does not contain.
-
-    Attributes:
-        start: what every target begins with.
-        end: what ends a target.
-        source_end: what is appended to every source.
-        forbidden: what a target never contains, for example padding.
-    """
-
-    start: tuple[int, ...]
-    end: int
-    source_end: tuple[int, ...] = ()
-    forbidden: tuple[int, ...] = ()
-
-    def to_metadata(self) -> str:
-        """JSON for a program's metadata."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def of_program(cls, graph: Graph) -> SpecialTokens:
-        """From a program's metadata.
-
-        Raises:
-            InputError: there are none, or they make no sense.
-        """
-        text = graph.metadata.get(METADATA_KEY)
-        if text is None:
-            raise InputError("this program does not say which tokens start and end a text")
-        try:
-            found = json.loads(text)
-            lists = {key: tuple(map(_token, found.pop(key))) for key in _LISTS if key in found}
-            return cls(end=_token(found.pop("end")), **lists, **found)
-        except (ValueError, TypeError, KeyError, AttributeError):
-            raise InputError(f"the program's special tokens make no sense: {text[:80]}") from None
-
-
-_LISTS = ("start", "source_end", "forbidden")
-
-
-def _token(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError(value)
-    return value
 
 
 class Vocabulary:
@@ -86,9 +35,26 @@ class Vocabulary:
                 "this program carries no tokenizer; give one with --tokenizer tokenizer.json"
             )
         try:
-            return cls(Tokenizer.from_str(text), special)
+            return cls(Tokenizer.from_str(unpack(text)), special)
         except Exception as error:  # the library raises plain Exception
             raise InputError(f"the tokenizer cannot be used ({error})") from None
+
+    @classmethod
+    def of_file(cls, file: Path, special: SpecialTokens) -> Vocabulary:
+        """From a tokenizer.json.
+
+        Raises:
+            InputError: it cannot be used.
+        """
+        try:
+            return cls(Tokenizer.from_file(str(file)), special)
+        except Exception as error:  # the library raises plain Exception
+            raise InputError(f"{file}: not a usable tokenizer file ({error})") from None
+
+    def to_metadata(self) -> dict[str, str]:
+        """Entries for a program's metadata, which ``of_program`` reads."""
+        text = self._tokenizer.to_str()
+        return {TOKENIZER_KEY: pack(text), METADATA_KEY: self.special.to_metadata()}
 
     def encode(self, text: str) -> list[int]:
         """Tokens of a text, without special ones."""

@@ -198,7 +198,8 @@ class Calibration:
         """Sizes of weight groups; all but the last must keep enough signal.
 
         A layer with 16-bit input is computed in another way, and weights of fewer bits are small
-        enough as they are.
+        enough as they are. Weights that are an embedding's too lose at both ends of the model:
+        only an explicit size groups them.
         """
         wanted = self.recipe.for_layer(node.name, "weight_groups")
         root = self.roots[node.inputs[0]]
@@ -206,7 +207,7 @@ class Calibration:
             return [0]
         if wanted != "auto":
             return [wanted]
-        full = self.recipe.for_layer(node.name, "weight_bits") == 8
+        full = self.recipe.for_layer(node.name, "weight_bits") == 8 and not self._is_embedding(node)
         return [*sorted(LANE_GROUPS, reverse=True), 0] if full else [0]
 
     def _is_embedding(self, node: Node) -> bool:
