@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -31,10 +31,13 @@ class Writer(Builder):
     operator: str = ""
 
 
-def maps(*names: str) -> Callable[[Handler], Handler]:
+Mapped = TypeVar("Mapped", bound=Handler)
+
+
+def maps(*names: str) -> Callable[[Mapped], Mapped]:
     """Register a handler for ATen operators."""
 
-    def register(handler: Handler) -> Handler:
+    def register(handler: Mapped) -> Mapped:
         TABLE.update(dict.fromkeys(names, handler))
         return handler
 

@@ -12,6 +12,7 @@ from intformer.frontend.patterns import (
     norm,
     remainders,
     sequence,
+    windows,
 )
 from intformer.frontend.patterns.batch import split_batch
 from intformer.frontend.rewrite import Pattern, Rewriter
@@ -28,6 +29,7 @@ PHASES: list[list[Pattern]] = [
         elementwise.merge_scales,
         elementwise.unexpand,
         elementwise.add_of_nothing,
+        windows.lowest_border,
         norm.reciprocal_root,
         norm.fuse_norm,
         sequence.fuse_l1_norm,

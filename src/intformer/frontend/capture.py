@@ -18,6 +18,7 @@ from intformer.errors import CaptureError
 from intformer.frontend.build import BATCH_LIMIT
 from intformer.frontend.canonical import canonicalize
 from intformer.frontend.derived import SEQUENCES
+from intformer.frontend.exported import functional
 from intformer.frontend.trace import Trace
 from intformer.ir.graph import Graph
 
@@ -174,9 +175,10 @@ def _export(model: nn.Module, request: _Request) -> ExportedProgram:
     dynamic = dict(zip(request.kwargs, specs, strict=True)) if request.kwargs else tuple(specs)
     try:
         with torch.no_grad(), _evaluating(model):
-            return torch.export.export(
+            program = torch.export.export(
                 model, request.args, request.kwargs, dynamic_shapes=dynamic, strict=False
             )
+            return functional(program)
     except Exception as error:  # torch.export raises anything that tracing a module can raise
         raise CaptureError(_export_problem(model, error)) from error
 

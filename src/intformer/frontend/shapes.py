@@ -129,7 +129,14 @@ def _max_pool(inputs: list[Shape], attrs: Attributes) -> Shape:
     return _windows(inputs[0], attrs["kernel"], attrs)
 
 
+def _border(inputs: list[Shape], attrs: Attributes) -> Shape:
+    counts = zip(inputs[0], attrs["before"], attrs["after"], strict=True)
+    return tuple(d if not b + a else b + fixed(d) + a for d, b, a in counts)
+
+
 def _windows(image: Shape, kernel: Sequence[Dim], attrs: Attributes) -> Shape:
+    if len(image) != 4:
+        raise CaptureError(f"windows of {list(image)}; expected [N, C, H, W]")
     n, c, *size = image
     steps = zip(size, kernel, attrs["stride"], attrs["padding"], strict=True)
     spatial = tuple((fixed(d) + 2 * p - fixed(k)) // s + 1 for d, k, s, p in steps)
@@ -260,6 +267,7 @@ RULES: dict[str, Rule] = {
     "matmul": _matmul,
     "depthwise": _depthwise,
     "max_pool": _max_pool,
+    "border": _border,
     "mean": _mean,
     "max": _mean,
     "reshape": _reshape,

@@ -7,7 +7,7 @@ Every node of the exported graph is of one kind:
 - *sized*: depends on the sizes of the inputs alone (an expanded class token, the first S rows of a
   position table); evaluated at the largest size and written as ``expand`` or ``positions``.
 - *mask*: depends on integer inputs other than through an embedding; recognised by evaluation.
-- *computed*: everything else; mapped by the table in ``aten``.
+- *computed*: everything else; mapped by the table in ``aten_table``.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from torch.export.graph_signature import InputKind
 from torch.fx import Node as FxNode
 
 from intformer.errors import CaptureError
-from intformer.frontend import aten, aten_images, shapes
+from intformer.frontend import aten_table, shapes
 from intformer.frontend.derived import write_mask, write_sized
+from intformer.frontend.exported import inlined
 from intformer.ir.graph import Array, Dim, Graph, Shape
 
 
@@ -50,8 +51,8 @@ class Trace:
         dynamic: Sequence[Mapping[int, str]],
         limits: Mapping[str, int],
     ) -> None:
-        self.nodes = list(program.graph.nodes)
-        self.writer = aten.Writer(Graph("float"))
+        self.nodes = inlined(program)
+        self.writer = aten_table.Writer(Graph("float"))
         self.symbols: dict[str, str] = {}
         self.parameters: dict[FxNode, tuple[str, Tensor]] = {}
         self.inputs: dict[FxNode, str] = {}
@@ -184,7 +185,7 @@ class Trace:
             source, index = node.args
             self.values[node] = self.values[source][index]  # type: ignore[index]
             return
-        handler = aten_images.TABLE.get(_operator(node))
+        handler = aten_table.TABLE.get(_operator(node))
         if handler is None or not isinstance(node.target, torch._ops.OpOverload):
             raise CaptureError(_unsupported(node))
         if isinstance(node.meta["val"], Tensor):

@@ -60,7 +60,8 @@ Transient, between a frontend and canonicalisation: ``batch_norm`` (x, gamma, be
 b, delta; ``power``; both with ``causal``), ``rotate`` (``rotary`` of [N,H,T,D]), ``key_mask`` (mask
 [N,S] -> [N,1,1,S]) and ``causal_mask`` (ids [N,T] -> [1,1,T,T]): what attention adds or, with
 ``hides``, which keys it does not see; ``hide`` (x, *mask; ``causal``: 0 at keys not seen),
-``total`` (sum over the last axis, kept), ``sub``, ``div``, ``pow``, ``erf``, ``abs``. Everything
+``total`` (sum over the last axis, kept), ``border`` (x with ``before`` and ``after``: so many
+elements of -inf along each axis), ``sub``, ``div``, ``pow``, ``erf``, ``abs``. Everything
 else that a model may say (``select``, ``split``, ``squeeze``, casts, shape and mask arithmetic) is
 resolved while it is read.
 """

@@ -114,7 +114,8 @@ def join_heads(rw: Rewriter, node: Node) -> str | None:
     if node.op not in FUSED:
         return None
     rank = len(rw.shape(node.inputs[0]))
-    if rank > 4 and len(node.inputs) == 3:
+    wider = rw.shape(node.inputs[1])[-1] != rw.shape(node.inputs[2])[-1]
+    if (rank > 4 or wider) and len(node.inputs) == 3 and not node.attrs.get("causal"):
         nothing = rw.constant("bias", np.zeros(1))
         return rw.emit("biased_sdpa", *node.inputs, nothing, scale=node.attrs["scale"])
     if rank not in (3, 4):

@@ -13,6 +13,7 @@ import numpy as np
 
 from intformer.errors import CaptureError
 from intformer.frontend.build import Builder
+from intformer.frontend.shapes import fixed, product
 from intformer.ir.graph import Dim, Graph, Node, Shape
 
 
@@ -129,10 +130,56 @@ class _Splitter:
         scale = self.builder.constant(rest[0], gain.reshape(-1, *tail))
         return self.builder.emit("add", self.builder.emit("mul", x, scale), bias)
 
+    def windows(self, node: Node, inputs: list[str]) -> str:
+        """Several images of a sample: as more channels if each channel is alone, else stacked."""
+        x, *parameters = inputs
+        if len(self.builder.shape(x)) != 5:
+            return self.builder.emit_with(node.op, inputs, node.attrs)
+        if node.op == "conv2d":
+            return self._stacked(node, x, parameters)
+        n, count, channels, *size = self.builder.shape(x)
+        flat = self.builder.reshape(x, (n, product((count, channels)), *size))
+        arrays = ((name, self.builder.graph.constants[name]) for name in parameters)
+        tiled = [self.builder.constant(c, np.concatenate([a] * fixed(count))) for c, a in arrays]
+        result = self.builder.emit_with(node.op, [flat, *tiled], node.attrs)
+        return self.builder.reshape(result, (n, count, channels, *self.builder.shape(result)[2:]))
+
+    def _stacked(self, node: Node, x: str, parameters: list[str]) -> str:
+        """A convolution of [N, W, C, H, V]: the W images one below the other, zeros between.
+
+        Every image starts at a multiple of the stride, so that its windows are those of the stack.
+        """
+        build, (n, count, channels, height, width) = self.builder, self.builder.shape(x)
+        kernel = fixed(build.shape(parameters[0])[2])
+        (step, across), (above, beside) = node.numbers("stride"), node.numbers("padding")
+        rows = (fixed(height) + 2 * above - kernel) // step + 1
+        pitch = -(-(fixed(height) + 2 * above) // step) * step
+        x = self._with_zeros(x, 3, above, pitch - above - fixed(height))
+        stack = build.reshape(
+            build.transpose(x, (0, 2, 1, 3, 4)), (n, channels, fixed(count) * pitch, width)
+        )
+        stack = self._with_zeros(stack, 2, 0, max(kernel - step, 0))
+        attrs = {"stride": (step, across), "padding": (0, beside)}
+        result = build.emit_with("conv2d", [stack, *parameters], attrs)
+        _, out, _, columns = build.shape(result)
+        apart = build.reshape(result, (n, out, count, pitch // step, columns))
+        return build.slice(build.transpose(apart, (0, 2, 1, 3, 4)), 3, 0, rows)
+
+    def _with_zeros(self, x: str, axis: int, before: int, after: int) -> str:
+        shape = self.builder.shape(x)
+        parts = [x]
+        for place, lines in ((0, before), (2, after)):
+            if lines:
+                sizes = [1, *map(fixed, (*shape[1:axis], lines, *shape[axis + 1 :]))]
+                blank = self.builder.constant("zeros", np.zeros(sizes))
+                parts.insert(place, self.builder.emit("expand", blank, axis=0))
+        return self.builder.emit("concat", *parts, axis=axis) if len(parts) > 1 else x
+
 
 _RULES: dict[str, Callable[[_Splitter, Node, list[str]], str]] = {
     "reshape": _Splitter.reshape,
     "transpose": _Splitter.transpose,
     "batch_norm": _Splitter.batch_norm,
-    **dict.fromkeys(("add", "sub", "mul", "div", "pow"), _Splitter.elementwise),
+    **dict.fromkeys(("conv2d", "depthwise", "max_pool"), _Splitter.windows),
+    **dict.fromkeys(("add", "sub", "mul", "div", "pow", "matmul"), _Splitter.elementwise),
 }

@@ -155,7 +155,7 @@ class Context:
         self,
         value: str,
         scale: FloatArray | float,
-        zero: int,
+        zero: FloatArray | int,
         target: Affine,
         name: str,
         output: str,

@@ -46,7 +46,7 @@ def _accumulate_windows(context: Context, request: Request, node: Node) -> Accum
     value, weight = node.inputs[0], context.decisions.weights[node.output]
     channels = context.source.types[value].shape[1]
     assert isinstance(channels, int)
-    if value in context.source.inputs:
+    if value in context.source.inputs and node.op == "conv2d":
         assert context.pixels is not None
         x, scale, zero = value, 1.0, context.pixels.zero
     else:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from intformer.errors import CaptureError
@@ -61,6 +64,27 @@ def lower(
         CaptureError: a node has no integer counterpart or a value no scale.
     """
     context = Context(source, decisions, pixels, known)
+    with deep_recursion(FRAMES * len(source.nodes)):
+        return _lowered(context, max_batch)
+
+
+FRAMES = 8
+"""Python calls from one value to the one before it, at most."""
+
+
+@contextmanager
+def deep_recursion(calls: int) -> Iterator[None]:
+    """Room for that many nested calls more: a value asks for its operands, down to the inputs."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(before + calls)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
+
+
+def _lowered(context: Context, max_batch: int) -> Lowered:
+    source, decisions = context.source, context.decisions
     context.graph.limits = {"N": max_batch, **source.limits}
     _declare_inputs(context)
     for public, value in source.outputs.items():
@@ -92,12 +116,13 @@ def _emit(context: Context, value: str, form: Form) -> str:
         integers = target.quantize(context.source.constants[value])
         return context.constant(name, integers.astype(target.storage))
     node = context.producers.get(value)
+    if value in context.channels_last and value in context.source.inputs:
+        return _normalized(context, value, form, name)
     if node is None:
         reader = next(iter(context.consumers.get(value, [])), None)
         where = f"{reader.op} '{reader.name}'" if reader else "an output"
         raise CaptureError(
-            f"{where} reads input '{value}' directly: images must enter through a convolution, "
-            "token ids through an embedding"
+            f"{where} reads input '{value}' directly: token ids must enter through an embedding"
         )
     rule = RULES.get(node.op)
     if rule is None:
@@ -107,6 +132,13 @@ def _emit(context: Context, value: str, form: Form) -> str:
     if node.op in ELEMENTWISE and node.inputs[0] in context.channels_last:
         context.channels_last.add(node.output)
     return result
+
+
+def _normalized(context: Context, value: str, form: Form, name: str) -> str:
+    """The image as the float model sees it, for readers other than a convolution."""
+    pixels, target = context.pixels, context.affine(value, form)
+    assert pixels is not None
+    return context.requantize(value, pixels.factor, pixels.zero, target, value, name)
 
 
 def channels_first(context: Context, value: str, form: Form) -> str:
