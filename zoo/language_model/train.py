@@ -129,7 +129,7 @@ def main() -> None:
     trainer = Trainer(args, WithLoss(model, args.smoothing), task)
     trainer.run()
     if trainer.accelerator.is_main_process:
-        state = average_weights(trainer.checkpoints())
+        state = average_weights(trainer.checkpoints()[-args.average :])
         weights = {k.removeprefix("model."): v for k, v in state.items()}
         save_weights(weights, args.out / "model.safetensors")
         config.save(args.out / "config.json")

@@ -146,7 +146,7 @@ def main() -> None:
     trainer = Trainer(args, WithLoss(model, args.smoothing), task)
     trainer.run()
     if trainer.accelerator.is_main_process:
-        state = average_weights(trainer.checkpoints())
+        state = average_weights(trainer.checkpoints()[-args.average :])
         prefix = "model."
         weights = {k.removeprefix(prefix): v for k, v in state.items()}
         save_weights(weights, args.out / "model.safetensors")
