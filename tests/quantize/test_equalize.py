@@ -7,7 +7,17 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from small_models import awake, bert_graph, encoder, graph_of, pictures, sentences
+from small_models import (
+    Apply,
+    Tokens,
+    awake,
+    bert_graph,
+    encoder,
+    graph_of,
+    pictures,
+    sentences,
+)
+from torch import nn
 
 from intformer.frontend.capture import capture
 from intformer.ir.graph import Graph
@@ -96,3 +106,12 @@ def test_channels_of_what_linear_layers_read_become_alike(case: str) -> None:
         assert width.max() / np.median(width) < 1.01
         assert np.sum(width < 0.99 * width.max()) <= len(width) // 10
         assert np.abs((flat.amax(0) + flat.amin(0)).numpy()).max() < 1e-3 * width.max()
+
+
+def test_tokens_that_are_as_many_as_channels_are_not_taken_for_them() -> None:
+    transposed = Apply(lambda x: x.transpose(1, 2))
+    graph = graph_of(awake(Tokens(nn.LayerNorm(16), transposed, nn.Linear(16, 8))))
+    changed, equalizer = equalized(graph, 1.0)
+    assert not equalizer.norms
+    (name,) = graph.outputs.values()
+    assert close(run(changed, 7)[name], run(graph, 7)[name])

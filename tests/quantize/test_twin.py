@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from small_models import bert_graph, encoder, graph_of, pictures, sentences
+from small_models import awake, bert_graph, encoder, graph_of, pictures, sentences
+from torch import nn
 
 from intformer.errors import InputError
 from intformer.program import Program
@@ -19,14 +20,20 @@ from intformer.quantize.qat import Twin, convert, load_twin, prepare, save_twin,
 from intformer.quantize.qat.straight import replaced_learning
 from intformer.quantize.recipe import RECIPES
 
-MODELS = ["module", "no biases", "graph", "bert", "four bits"]
+MODELS = ["module", "no biases", "graph", "bert", "four bits", "depthwise"]
+
+
+def convolutions() -> nn.Module:
+    """An ordinary convolution, a depthwise one, and a classifier."""
+    layers = nn.Conv2d(3, 16, 4, 4), nn.Conv2d(16, 16, 3, padding=1, groups=16, bias=False)
+    return awake(nn.Sequential(*layers, nn.ReLU(), nn.Flatten(), nn.Linear(256, 16)))
 
 
 def prepared(case: str) -> tuple[Twin, dict[str, Any]]:
     """A twin and inputs for it."""
     if case == "bert":
         return prepare(bert_graph(), [sentences(16, 1)]), sentences(8, 9)
-    model = encoder(bias=case != "no biases")
+    model = convolutions() if case == "depthwise" else encoder(bias=case != "no biases")
     source = graph_of(model) if case == "graph" else model
     recipe = "w4a8" if case == "four bits" else "intformer"
     return prepare(source, [pictures(16, 1)], recipe), {"pixels": pictures(8, 9)}

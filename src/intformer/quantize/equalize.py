@@ -90,10 +90,12 @@ class Equalizer:
                 yield node.output, layers
 
     def _keeps_channels(self, node: Node) -> bool:
+        """Whether the last axis of what a shape operator makes is that of its input."""
         before, after = (self.graph.types[v].shape[-1] for v in (node.inputs[0], node.output))
-        axis = node.attrs.get("axis")
-        rank = len(self.graph.types[node.output].shape)
-        return before == after and axis not in (-1, rank - 1) and node.op != "concat"
+        last = len(self.graph.types[node.output].shape) - 1
+        if node.op == "transpose" and node.numbers("perm")[-1] not in (-1, last):
+            return False
+        return before == after and node.attrs.get("axis") not in (-1, last) and node.op != "concat"
 
     def _is_own_linear(self, node: Node | None) -> bool:
         """A linear layer whose weights and bias no other layer uses."""

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from intformer.ir.float_ops import WEIGHTED
 from intformer.ir.graph import Graph, Node
 from intformer.quantize.params import IntegerWeight
 
@@ -17,7 +18,7 @@ def with_biases(graph: Graph) -> Graph:
     """A copy in which every layer has a bias, so that a corrected one has a place."""
     graph = copy.deepcopy(graph)
     for node in graph:
-        if node.op in ("linear", "conv2d") and len(node.inputs) == 2:
+        if node.op in WEIGHTED and len(node.inputs) == 2:
             zeros = np.zeros(graph.constants[node.inputs[1]].shape[0], np.float32)
             node.inputs = (*node.inputs, graph.add_constant(f"{node.inputs[1]}.bias", zeros))
     return graph
@@ -61,5 +62,5 @@ def adopt(
         real = real.reshape(out, *kernel, channels).permute(0, 3, 1, 2)
         if factor is not None:
             real = real / torch.from_numpy(factor)[:, None, None]
-    parameter.copy_(real)
+    parameter.copy_(real.reshape(parameter.shape))
     bias.copy_(torch.from_numpy(weight.bias))

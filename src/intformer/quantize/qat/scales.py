@@ -140,14 +140,14 @@ class WeightScale(nn.Module):
         real = weight.detach().double()
         if self.factor is not None:
             real = real * self.factor
-        rows = (real / self._column(weight)).movedim(1, -1)  # the order of ``patches``
+        rows = _patches(real / self._column(weight))
         flat = rows.flatten(1)
         if self.multiplier is None:
             codes = nearest(flat, self.top, int(self.lanes))
         else:
             factors = self._factors(flat.shape[1])
             codes = torch.floor(flat / factors + 0.5).clamp(LOW, HIGH) * factors
-        return codes.reshape(rows.shape).movedim(-1, 1)
+        return _kernels(codes.reshape(rows.shape))
 
     def _factors(self, depth: int) -> Tensor:
         """The multiplier of each weight [O, depth], in the order of ``patches``."""
@@ -169,13 +169,21 @@ class WeightScale(nn.Module):
         """Beyond how many steps of the scale a weight is clipped."""
         if self.multiplier is None:
             return self.top + 0.5
-        shape = weight.movedim(1, -1).shape
-        factors = self._factors(weight[0].numel()).abs().reshape(shape)
-        reach: Tensor = factors.movedim(-1, 1) * (0.5 - LOW)
-        return reach
+        factors = self._factors(weight[0].numel()).abs().reshape(_patches(weight).shape)
+        return _kernels(factors) * (0.5 - LOW)
 
     def _column(self, weight: Tensor) -> Tensor:
         return self.scale.reshape(-1, *[1] * (weight.dim() - 1))
+
+
+def _patches(weight: Tensor) -> Tensor:
+    """A convolution's weights [O, C, h, w] in the order of ``patches``, others as they are."""
+    return weight.movedim(1, -1) if weight.dim() == 4 else weight
+
+
+def _kernels(rows: Tensor) -> Tensor:
+    """The inverse of ``_patches``."""
+    return rows.movedim(-1, 1) if rows.dim() == 4 else rows
 
 
 def _number(value: float) -> Tensor:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from intformer.ir.float_ops import WEIGHTED
 from intformer.ir.graph import Array, Graph, Node
 from intformer.ir.verify import verify
 from intformer.program import Program
@@ -34,8 +35,6 @@ from intformer.quantize.qat.simulate import integers
 from intformer.quantize.qat.straight import replaced, replaced_learning
 from intformer.quantize.recipe import Recipe, load_recipe
 from intformer.quantize.samples import float_inputs
-
-LAYERS = ("linear", "conv2d")
 
 STATE = "quantization"
 """The submodule that holds all scales."""
@@ -175,7 +174,7 @@ class Twin(nn.Module):
             holder.add_module(_key(node.output, "weight"), grid)
 
     def _layers(self) -> list[Node]:
-        return [node for node in self._graph if node.op in LAYERS]
+        return [node for node in self._graph if node.op in WEIGHTED]
 
     def _factor(self, node: Node) -> Any:
         """Model input per pixel step, for a convolution that reads raw pixels."""
@@ -254,7 +253,7 @@ class Twin(nn.Module):
         sizes = bind_sizes(self._graph, {name: values[name] for name in self._graph.inputs})
         for node in self._graph:
             operands = [values[name] for name in node.inputs]
-            if node.op in LAYERS:
+            if node.op in WEIGHTED:
                 operands[1] = self._grid(node).rounded(operands[1], codes[node.output])
             result = evaluate(node, operands, sizes)
             self._ranges.note(node, result, active=self.observing and self.training)
