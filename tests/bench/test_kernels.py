@@ -7,7 +7,13 @@ import pytest
 from typer.testing import CliRunner
 
 from intformer.cli.main import app
-from intformer.evaluate.bench.kernel_graphs import WEIGHTS, others, products, random_weight
+from intformer.evaluate.bench.kernel_graphs import (
+    WEIGHTS,
+    others,
+    products,
+    random_weight,
+    repeated,
+)
 from intformer.ir.lanes import safe_group
 from intformer.ir.verify import verify
 from intformer.reference import interpret
@@ -29,6 +35,15 @@ def test_what_is_timed_is_a_proven_program_that_computes_the_reference(kernel):
     assert len(np.unique(wanted["out"])) > 2
 
 
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda k: f"{k.name}-{k.weights}")
+def test_copies_of_a_kernel_compute_the_same_over_and_over(kernel):
+    graph = repeated(kernel, 3)
+    verify(graph)
+    made, wanted = Session(graph).run(kernel.inputs), interpret(kernel.graph, kernel.inputs)
+    assert len(made) == 3
+    assert all(np.array_equal(one, wanted["out"]) for one in made.values())
+
+
 def test_weights_just_satisfy_the_condition_of_their_kind():
     found = {kind: safe_group(random_weight(kind, 64, 96)) for kind in WEIGHTS}
     assert found == {"any": 1, "symmetric": 1, "safe2": 2, "safe4": 4, "safe8": 8}
@@ -47,7 +62,8 @@ def test_rows_have_rates_limits_and_shares(tmp_path):
     rows = json.loads(done.stdout)["rows"]
     forms = {r["weights"]: r["form"] for r in rows if r["level"] == "avx2" and r["weights"]}
     assert forms == {
-        "any": "wide", "symmetric": "sign", "safe2": "pairs2", "safe4": "pairs4", "safe8": "pairs8"
+        "any": "wide", "symmetric": "sign", "safe2": "pairs2", "safe4": "pairs4", "safe8": "pairs8",
+        "packed4": "nibbles",
     }  # fmt: skip
     for row in rows:
         assert 0 < row["median"] <= row["best"]

@@ -27,7 +27,7 @@ MACHINES = (
     Machine("i8mm", 4, False, 1),
 )
 
-FINGERPRINT = "ee8c2385d8094a80"
+FINGERPRINT = "a9fb73efc12088d1"
 """Of all plans below at PLAN_FORMAT."""
 
 

@@ -61,7 +61,10 @@ class Product {
         const int64_t done = row - rows_.begin;
         auto* sums = reinterpret_cast<int32_t*>(scratch_ + turn % 2 * kTileBytes);
         const int count = static_cast<int>(std::min<int64_t>(rows_.end - row, kRows));
-        const std::byte* next = b + (kVectors + done / kRows % kVectors) * panel;
+        // First the weights of the next columns, then, as they are new too, later rows of A.
+        const bool rows_are_new = c == columns_.begin && done >= kVectors * kRows;
+        const std::byte* next = rows_are_new ? a_.data + (done + 2 * kRows) * a_.stride
+                                             : b + (kVectors + done / kRows % kVectors) * panel;
         visit(Block{sums, kColumns, row, c, count, width},
               TileSource{a_.data + done * a_.stride, a_.stride, b, panel, steps_, next});
       }

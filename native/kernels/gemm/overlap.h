@@ -15,10 +15,11 @@ class Pending {
  public:
   static constexpr int kTimes = kRows;
 
-  // With a table, results are its indices and go to `levels`.
-  Pending(const Epilogue& e, const Block& t, uint8_t* levels)
+  // Finishes `t` while `now` is computed. With a table, results are its indices and go to `levels`.
+  Pending(const Epilogue& e, const Block& t, const Block& now, uint8_t* levels)
       : e_(e),
         t_(t),
+        now_(now),
         out_(e.table ? levels : place(e, t)),
         out_stride_(e.table ? t.stride : e.out_stride),
         shift_(Isa::shift(e.shift)) {
@@ -26,6 +27,7 @@ class Pending {
   }
 
   inline __attribute__((always_inline)) void operator()(int row) const {
+    if constexpr (kVectors * kLanes >= 64) fetch_ahead(row);
     constexpr int kWhole = kVectors / kMany * kMany;
     INTFORMER_UNROLL for (int v = 0; v < kWhole; v += kMany) {
       V x[kMany];
@@ -49,8 +51,24 @@ class Pending {
     return merged(total, shift_);
   }
 
+  // What this row of the tile being computed will write, and add.
+  inline __attribute__((always_inline)) void fetch_ahead(int row) const {
+    constexpr int64_t kWidth = kVectors * kLanes;
+    const DType type = e_.table ? e_.table_type : kType;
+    const auto* out = static_cast<const std::byte*>(place(e_, now_));
+    fetch<kWidth * item_size(kType)>(out + row * e_.out_stride * item_size(type));
+    if constexpr (kResidual) fetch<kWidth * 2>(residual_row(e_, now_, row));
+  }
+
+  template <int64_t kBytes>
+  static inline __attribute__((always_inline)) void fetch(const void* from) {
+    INTFORMER_UNROLL for (int64_t i = 0; i < kBytes; i += 64) {
+      __builtin_prefetch(static_cast<const std::byte*>(from) + i);
+    }
+  }
+
   const Epilogue& e_;
-  const Block t_;
+  const Block t_, now_;
   void* const out_;
   const int64_t out_stride_;
   Isa::Shift shift_;
@@ -65,7 +83,7 @@ void overlap(const Epilogue& e, const Product<Dot, kRows, kVectors, kGroup>& pro
   std::optional<Block> waiting;
   product.each_tile([&](const Block& t, const TileSource& source) {
     if (waiting && whole(*waiting) && whole(t)) {
-      const Pending<kType, kResidual, kRows, kVectors> between(e, *waiting, product.levels());
+      const Pending<kType, kResidual, kRows, kVectors> between(e, *waiting, t, product.levels());
       tile_with<Dot, kRows, kVectors>(source, product.apart(), product.sums(t), product.kColumns,
                                       between);
       if (e.table) look_up(e, *waiting, product.levels());

@@ -16,11 +16,11 @@ void gemm(const Gemm& g, Range rows, Range columns, std::byte* scratch) {
     case Form::pairs8:
       return overlapped_block<DotPairs<4>, 8, 1, 4>(g, rows, columns, scratch);
     case Form::sign:
-      return product_block<DotSign, 4, 2, 4>(g, rows, columns, scratch);
+      return overlapped_block<DotSign, 4, 2, 4>(g, rows, columns, scratch);
     case Form::nibbles:
       return nibble_product(g, rows, columns, scratch);
     default:
-      return product_block<DotWide, 4, 2, 2>(g, rows, columns, scratch);
+      return overlapped_block<DotWide, 4, 2, 2>(g, rows, columns, scratch);
   }
 }
 

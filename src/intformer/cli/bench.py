@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 
 QUICK_ROUNDS, QUICK_SECONDS = 2, 0.05
 
+TURNS = 8
+"""Turns of a kernel, which are short, for each turn of an engine."""
+
 
 def bench(
     what: What = None,
@@ -85,7 +88,7 @@ def bench(
 
     check_files(markdown, plot, report)
     if kernels:
-        turns = QUICK_ROUNDS if quick else 2 * rounds
+        turns = QUICK_ROUNDS if quick else TURNS * rounds
         wanted = kernel_plan(shapes, rows, read_threads(threads), turns)
         bench_kernels(wanted, read_levels(levels), markdown, as_json=as_json)
         return

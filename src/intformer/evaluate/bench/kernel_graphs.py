@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,11 @@ WEIGHTS = ("any", "symmetric", "safe2", "safe4", "safe8")
 """Kinds of weights: in [-128, 127], in [-127, 127], and small enough for sums of 2, 4 or 8 products
 in int16 (see docs/kernels.md)."""
 
+PACKED = "packed4"
+"""Weights of 4 bits with a multiplier for every ``GROUP``, which stay packed."""
+
+GROUP = 32
+
 SHIFT = 36
 """Of every requantization: what it shifts by does not change its cost."""
 
@@ -26,7 +31,7 @@ class Kernel:
 
     Attributes:
         name: operators joined by ``+``; what follows the first is its epilogue.
-        weights: kind of weights of a product, empty for other kernels.
+        weights: kind of weights of a product, one of ``WEIGHTS`` or ``PACKED``; else empty.
         rows, depth, columns: M, K and N of a product; tokens and channels of other kernels.
         graph: the program.
         inputs: random operands.
@@ -46,11 +51,31 @@ class Kernel:
 
 
 def products(rows: int, depth: int, columns: int, *, all_weights: bool) -> Iterator[Kernel]:
-    """A product with each epilogue, and with each kind of weights if they matter."""
-    for kind in WEIGHTS if all_weights else WEIGHTS[:1]:
+    """A product with each epilogue, and with each kind of weights that makes a difference."""
+    for kind in (*(WEIGHTS if all_weights else WEIGHTS[:1]), PACKED):
         yield _product("requantize", kind, rows, depth, columns)
     for epilogue in ("table", "add"):
         yield _product(epilogue, WEIGHTS[0], rows, depth, columns)
+
+
+def repeated(kernel: Kernel, copies: int) -> Graph:
+    """The program of ``kernel`` with ``copies`` of its nodes, as a model runs many in one call."""
+    graph = kernel.graph
+    whole = Graph("integer", limits=dict(graph.limits))
+    whole.inputs, whole.constants = dict(graph.inputs), graph.constants
+    whole.types = dict(graph.types)
+    for copy in range(copies):
+        suffix = f"_{copy}" if copy else ""
+        made = {node.output: node.output + suffix for node in graph.nodes}
+        for node in graph.nodes:
+            if copy and not any(name in made or name in graph.inputs for name in node.inputs):
+                made[node.output] = node.output  # it makes a constant, which all copies share
+                continue
+            names = tuple(made.get(name, name) for name in node.inputs)
+            whole.nodes.append(replace(node, inputs=names, outputs=(made[node.output],)))
+            whole.types[made[node.output]] = graph.types[node.output]
+        whole.outputs["out" + suffix] = made[graph.outputs["out"]]
+    return whole
 
 
 def others(rows: int, width: int) -> Iterator[Kernel]:
@@ -97,10 +122,10 @@ def _product(epilogue: str, kind: str, rows: int, depth: int, columns: int) -> K
     graph = _graph(
         x=TensorType("uint8", ("N", depth)), **({"y": wide} if epilogue == "add" else {})
     )
-    weight = graph.add_constant("weight", random_weight(kind, depth, columns))
+    weight = _weight(graph, kind, depth, columns)
     bias = graph.add_constant("bias", np.arange(columns, dtype=np.int32))
     acc = graph.add_node("linear", ("x", weight, bias), TensorType("int32", ("N", columns)))
-    typical = 147 * float(np.abs(graph.constants[weight]).mean()) * depth**0.5
+    typical = 147 * _mean_weight(graph) * depth**0.5
     factor = _factor(graph, "factor", columns, max(64, round(typical / 32)))
     operands: tuple[str, ...]
     if epilogue == "add":
@@ -125,6 +150,23 @@ def _product(epilogue: str, kind: str, rows: int, depth: int, columns: int) -> K
         {n: _random(t.dtype, rows, int(t.shape[1])) for n, t in graph.inputs.items()},
         macs=rows * depth * columns,
     )
+
+
+def _weight(graph: Graph, kind: str, depth: int, columns: int) -> str:
+    if kind != PACKED:
+        return graph.add_constant("weight", random_weight(kind, depth, columns))
+    rng, groups = np.random.default_rng(depth), -(-depth // GROUP)
+    halves = rng.integers(0, 256, (columns, groups, GROUP // 2), np.uint8)
+    factors = rng.integers(1, 16, (columns, groups)).astype(np.int8)
+    operands = graph.add_constant("packed", halves), graph.add_constant("factors", factors)
+    return graph.add_node("unpack4", operands, TensorType("int8", (depth, columns)), rows=depth)
+
+
+def _mean_weight(graph: Graph) -> float:
+    """Mean magnitude of the weights."""
+    if "weight" in graph.constants:
+        return float(np.abs(graph.constants["weight"].astype(np.int16)).mean())
+    return 4.0 * float(graph.constants["factors"].mean())
 
 
 def _attention(rows: int, width: int) -> Kernel:

@@ -20,9 +20,9 @@ from statistics import median
 import numpy as np
 
 from intformer.errors import InputError
-from intformer.evaluate.bench.kernel_graphs import Kernel, others, products
+from intformer.evaluate.bench.kernel_graphs import PACKED, Kernel, others, products, repeated
 from intformer.extension import native
-from intformer.runtime.forms import Form, choose_form
+from intformer.runtime.forms import NIBBLE_LEVELS, Form, choose_form
 from intformer.runtime.session import Session
 
 Progress = Callable[[str, int, int], None]
@@ -31,8 +31,12 @@ Progress = Callable[[str, int, int], None]
 SHAPES = ((192, 576), (384, 1536), (1536, 384), (768, 3072), (3072, 768))
 """(K, N) of the products of DeiT-Tiny, -Small and -Base."""
 
-TURN = 0.01
-"""Seconds of one timed turn, at least one call."""
+TURN, COPY_SECONDS = 0.001, 0.0003
+"""Seconds of one timed turn, at least one call, and of one call. Turns are short, so that some are
+whole on a busy machine, and calls hold several copies of a small kernel, as a model has them."""
+
+FEWEST, KERNEL_SECONDS = 5, 2.0
+"""Turns that slow kernels have at least, and seconds after which there are no more of them."""
 
 PROBE_ROUNDS = 100_000
 
@@ -44,7 +48,7 @@ class KernelPlan:
     shapes: Sequence[tuple[int, int]] = SHAPES
     rows: int = 197
     threads: Sequence[int] = (1, 2)
-    rounds: int = 15
+    rounds: int = 60
 
 
 @dataclass(frozen=True)
@@ -146,19 +150,16 @@ def _kernels(plan: KernelPlan) -> Iterator[Kernel]:
 
 def _measure(kernel: Kernel, threads: int, rounds: int) -> KernelRow:
     """Turns of the kernel and of its limit, one after the other."""
-    work, form = (kernel.macs or kernel.bytes) / 1e9, _form(kernel)
-    session = Session(kernel.graph, threads=threads)
-    run = session.prepared(kernel.inputs)
-    run()
-    calls = _calls(run, threads)
+    form = _form(kernel)
+    run, work = _prepared(kernel, threads)
     rates, limits, exact = [], [], []
-    for _ in range(rounds):
+    start = time.perf_counter()
+    for turn in range(rounds):
+        if turn >= FEWEST and time.perf_counter() - start > KERNEL_SECONDS:
+            break
         limits.append(_limit(kernel, form, threads))
         exact.append(_limit(kernel, _exact_form(), threads) if kernel.macs else limits[-1])
-        start = _clock(threads)
-        for _ in range(calls):
-            run()
-        rates.append(work * calls / (_clock(threads) - start))
+        rates.append(work / _seconds(run, threads))
     return KernelRow(
         native.level(),
         kernel.name,
@@ -177,11 +178,27 @@ def _measure(kernel: Kernel, threads: int, rounds: int) -> KernelRow:
     )
 
 
-def _calls(run: Callable[[], object], threads: int) -> int:
-    """Calls that fill a turn."""
-    start = _clock(threads)
+def _prepared(kernel: Kernel, threads: int) -> tuple[Callable[[], None], float]:
+    """A turn of the kernel, and the work it does."""
+    work = (kernel.macs or kernel.bytes) / 1e9
+    once = Session(kernel.graph, threads=threads).prepared(kernel.inputs)
+    once()
+    copies = max(1, round(COPY_SECONDS / max(_seconds(once, threads), 1e-6)))
+    run = Session(repeated(kernel, copies), threads=threads).prepared(kernel.inputs)
     run()
-    return max(1, round(TURN / max(_clock(threads) - start, 1e-6)))
+    calls = max(1, round(TURN / max(_seconds(run, threads), 1e-6)))
+
+    def turn() -> None:
+        for _ in range(calls):
+            run()
+
+    return turn, work * copies * calls
+
+
+def _seconds(work: Callable[[], object], threads: int) -> float:
+    start = _clock(threads)
+    work()
+    return _clock(threads) - start
 
 
 def _clock(threads: int) -> float:
@@ -206,9 +223,20 @@ EXACT_FORMS = {**ATTENTION_FORMS, "avx2": Form.PAIRS2, "i8mm": Form.I8MM}
 def _form(kernel: Kernel) -> Form:
     """How the level computes the kernel's products; attention has forms of its own."""
     level = native.level()
+    if kernel.weights == PACKED:
+        return Form.NIBBLES if level in NIBBLE_LEVELS else _exact_form()
     if "weight" in kernel.graph.constants:
         return choose_form(level, "linear", kernel.graph.constants["weight"])
     return ATTENTION_FORMS[level]
+
+
+PACKED_FORMS = {"portable": Form.PLAIN, "avx2": Form.PAIRS8}
+"""What a level makes of many rows times packed weights, where that is not ``EXACT_FORMS``."""
+
+
+def _probed(form: Form) -> Form:
+    """The form whose inner step is that of ``form``."""
+    return PACKED_FORMS.get(native.level(), _exact_form()) if form is Form.NIBBLES else form
 
 
 def _exact_form() -> Form:
@@ -218,7 +246,7 @@ def _exact_form() -> Form:
 def _limit(kernel: Kernel, form: Form, threads: int) -> float:
     """GMAC/s of the inner step of ``form`` from registers, or GB/s of a copy."""
     if kernel.macs:
-        return _at_once(lambda: native.probe(int(form), PROBE_ROUNDS) / 1e9, threads)
+        return _at_once(lambda: native.probe(int(_probed(form)), PROBE_ROUNDS) / 1e9, threads)
     source = np.ones(kernel.bytes // 2, np.uint8)
     target = np.empty_like(source)
     target[:] = source
