@@ -17,6 +17,9 @@ from intformer.quantize.recipe import Recipe
 PROMOTED_LEVELS = 2**13 - 1
 """Largest magnitude of a 16-bit table result: leaves room for 32-bit sums over 4096 inputs."""
 
+DB_PER_BIT = 20 * math.log10(2)
+"""What each bit less costs any value."""
+
 
 @dataclass
 class Ranges:
@@ -93,8 +96,9 @@ class Ranges:
         decisions.splits[node.output] = self.narrow[source].high * self.recipe.residual_margin
 
     def _is_too_coarse(self, root: str, affine: Affine) -> bool:
-        """Whether 8 bits lose too much; a large channel that never changes is no signal."""
-        limit, most = self.recipe.promote_below_db, 2 * self.variances.get(root, math.inf)
+        """Whether more is lost than its bits explain; a channel that never changes is no signal."""
+        most = 2 * self.variances.get(root, math.inf)
+        limit = self.recipe.promote_below_db - DB_PER_BIT * (8 - int(affine.dtype[4:]))
         return self._only_linear(root) and signal_to_noise(self.narrow[root], affine, most) < limit
 
     def _only_linear(self, root: str) -> bool:

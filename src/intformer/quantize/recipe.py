@@ -69,7 +69,7 @@ class Recipe:
         smoothing: share of a channel's range that moves from activations into weights, 0 to 1.
         residual_margin: head room of the wide stream over the calibrated maximum.
         promote_below_db: results of activation functions whose signal-to-noise ratio in 8 bits is
-            below this keep 16 bits; 0 never does.
+            below this keep 16 bits; 6 dB less for each bit less; 0 never does.
         softmax, gelu, norm: the operator that computes them (docs/operators.md); ``"auto"`` tries
             each in each layer and keeps the one with the best program outputs.
         fallback_below_db: a published operator whose own signal-to-noise ratio on calibration data
