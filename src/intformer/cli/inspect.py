@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from intformer.evaluate.products import Product
+    from intformer.evaluate.scale_trace import ScaleStep
     from intformer.evaluate.summary import Summary
     from intformer.ir.graph import Graph
 
@@ -26,7 +27,12 @@ def inspect(
     file: ProgramFile,
     nodes: Annotated[bool, typer.Option("--nodes", help="List every operator.")] = False,
     scales: Annotated[
-        bool, typer.Option("--scales", help="List what real number each integer stands for.")
+        bool,
+        typer.Option(
+            "--scales",
+            help="List what real number each integer stands for, and where each scale is born, "
+            "multiplied, matched and re-scaled.",
+        ),
     ] = False,
     layers: Annotated[
         bool,
@@ -45,10 +51,12 @@ def inspect(
       intformer inspect vit.onnx
       intformer inspect vit.onnx --layers
       intformer inspect vit.onnx --nodes | less
+      intformer inspect en-de.onnx --scales
       intformer inspect vit.onnx --json
     """
     graph = load_program(file).graph
     from intformer.evaluate.products import products
+    from intformer.evaluate.scale_trace import scale_trace
     from intformer.evaluate.summary import summarize
     from intformer.ir.text import dump
 
@@ -59,6 +67,7 @@ def inspect(
             extra["nodes"] = dump(graph).splitlines()
         if scales:
             extra["scales"] = _scales(graph)
+            extra["scale_trace"] = [step.to_json() for step in scale_trace(graph)]
         if layers:
             extra["products"] = [product.to_json() for product in products(graph)]
         extra["chosen_operators"] = chosen(graph)
@@ -70,6 +79,7 @@ def inspect(
     if scales:
         rows = ((name, *entry) for name, entry in _scales(graph).items())
         out.print(console.table("Scales", ["value", "#scale", "#zero point"], rows))
+        _print_trace(out, scale_trace(graph))
     if layers:
         out.print(_products(products(graph)))
     if nodes:
@@ -112,6 +122,30 @@ def _overview(out: Console, file: str, size: int, summary: Summary) -> None:
     ):
         if isinstance(stored, dict):
             out.print(console.facts(title, {k: _text(v) for k, v in stored.items()}))
+
+
+def _print_trace(out: Console, steps: list[ScaleStep]) -> None:
+    from intformer.evaluate.scale_trace import requantizations
+
+    rows = (
+        (
+            s.layer,
+            s.op,
+            s.event,
+            " × ".join(s.operands) if s.event == "multiplied" else " | ".join(s.operands),
+            s.result,
+            s.dtype,
+        )
+        for s in steps
+    )
+    columns = ["layer", "operator", "scale is", "from", "to", "integers"]
+    out.print(console.table("Scale propagation", columns, rows))
+    each, own = requantizations(steps)
+    out.print(
+        f"{own} requantizations; one after every operator would be {each}: {each - own} saved",
+        markup=False,
+        highlight=False,
+    )
 
 
 def _products(found: Sequence[Product]) -> Table:

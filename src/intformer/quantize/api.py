@@ -182,6 +182,13 @@ def record(lowered: Lowered, recipe: Recipe, source: Graph) -> None:
         if name not in altered
     }
     lowered.graph.metadata["values"] = json.dumps(values)
+    other = {
+        value: [affine.scale, affine.zero_point]
+        for name, (value, affine) in lowered.meaning.items()
+        if name in altered
+    }
+    if other:  # scales of values that equalisation changed, which none of the float model's equals
+        lowered.graph.metadata["equalized"] = json.dumps(other)
 
 
 def record_operators(program: Graph, source: Graph, decisions: Decisions) -> None:

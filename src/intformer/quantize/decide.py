@@ -188,6 +188,7 @@ class Calibration:
         if bits == 4:
             group = self.recipe.for_layer(node.name, "scale_group")
             return round_groups(weight, bias, statistics, group=group, **options)
+        options["scale_bits"] = self.recipe.scale_bits
         rounded = functools.partial(round_weights, weight, bias, statistics, bits=bits, **options)
         *groups, last = self._groups_to_try(node, decisions)
         tried = (rounded(lanes=size) for size in groups)

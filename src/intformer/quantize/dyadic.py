@@ -31,6 +31,13 @@ def shift_for(*ratios: NDArray[np.float64] | float) -> int:
     return max(1, min(LARGEST_SHIFT, MULTIPLIER_BITS - math.frexp(largest)[1]))
 
 
+def dyadic_scale(scale: NDArray[np.float64], bits: int) -> NDArray[np.float64]:
+    """The next larger b / 2^c with b of ``bits`` bits, of each positive scale."""
+    _, exponent = np.frexp(scale)
+    step = np.ldexp(1.0, exponent - bits)
+    return np.asarray(np.ceil(scale / step) * step)
+
+
 def multipliers(ratio: NDArray[np.float64] | float, shift: int) -> NDArray[np.int32]:
     """round(ratio·2^shift) as an int32 vector of one value or one per channel."""
     scaled = np.floor(np.atleast_1d(np.asarray(ratio, np.float64)) * 2.0**shift + 0.5)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import numpy as np
 
 from intformer.ir.float_ops import UNARY
 from intformer.ir.graph import Graph, Node
 from intformer.quantize.algorithms.clipping import Function, choose_affine, signal_to_noise
+from intformer.quantize.dyadic import dyadic_scale
 from intformer.quantize.lowering.unary import LINEAR_ABOVE, apply
 from intformer.quantize.observers import Histogram
 from intformer.quantize.params import Affine, Decisions
@@ -49,7 +52,14 @@ class Ranges:
         for node in self.graph:
             if node.op in UNARY:
                 self._widen(node, decisions)
+        if self.recipe.scale_bits:
+            for table in (decisions.streams, decisions.activations):
+                table.update({root: self._dyadic(affine) for root, affine in table.items()})
         return decisions
+
+    def _dyadic(self, affine: Affine) -> Affine:
+        scale = dyadic_scale(np.array(affine.scale), self.recipe.scale_bits)
+        return replace(affine, scale=float(scale))
 
     def _stream(self, root: str) -> Affine:
         """Symmetric; outputs of the program always have 16 bits."""

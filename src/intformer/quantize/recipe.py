@@ -64,6 +64,8 @@ class Recipe:
         percentile: share of values inside the range, for ``observer = "percentile"``.
         rounding: ``"gptq"`` (error-compensating) or ``"nearest"``.
         bias_correction: keep each layer's mean output, also behind an approximated GELU.
+        scale_bits: every scale is a dyadic number b / 2^c with b of this many bits, and so is every
+            product of scales; 0: any real number. Not the scales of weights of 4 bits.
         equalize: exact rescalings of the float graph before integers are chosen (normalisation
             outputs, keys, values).
         smoothing: share of a channel's range that moves from activations into weights, 0 to 1.
@@ -88,6 +90,7 @@ class Recipe:
     percentile: float = 99.99
     rounding: Literal["gptq", "nearest"] = "gptq"
     bias_correction: bool = True
+    scale_bits: Literal[0, 8, 16] = 0
     equalize: bool = True
     smoothing: float = 1.0
     residual_margin: float = 1.25
@@ -151,6 +154,7 @@ RECIPES = {
         fallback_below_db=0.0,
     ),
     "fq-vit": Recipe(name="fq-vit", softmax="log2", norm="power-of-two", fallback_below_db=0.0),
+    "integer-transformer": Recipe(name="integer-transformer", scale_bits=8),
     "auto": Recipe(name="auto", softmax="auto", gelu="auto", norm="auto"),
 }
 """Recipes by name. ``naive`` is what a straightforward 8-bit quantizer does, for comparison; those

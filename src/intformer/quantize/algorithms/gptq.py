@@ -15,6 +15,7 @@ from intformer.quantize.algorithms.lanes import (
     padded,
     round_lane,
 )
+from intformer.quantize.dyadic import dyadic_scale
 from intformer.quantize.observers import Covariance
 from intformer.quantize.params import IntegerWeight
 
@@ -32,6 +33,7 @@ def round_weights(
     correct_bias: bool,
     smallest_scale: float = 0.0,
     lanes: int = 0,
+    scale_bits: int = 0,
 ) -> IntegerWeight:
     """Integer weights for y = x wᵀ + b.
 
@@ -44,12 +46,15 @@ def round_weights(
         correct_bias: add E[x]·(w - ŵ)ᵀ to the bias, so that the mean output is kept.
         smallest_scale: lower bound of a channel's scale.
         lanes: 2, 4 or 8: sums of that many products fit int16 (``ir.lanes``); 0: any weights.
+        scale_bits: scales are dyadic with this many bits (``dyadic.dyadic_scale``); 0: any.
     """
     check_finite(weight, bias)
     importance = None if statistics is None else statistics.moments.diagonal()
     top = 2 ** (bits - 1) - 1
     scale = _channel_scales(weight, importance, top, lanes)
     scale = scale.clamp(min=max(smallest_scale, 1e-12))
+    if scale_bits:
+        scale = torch.from_numpy(dyadic_scale(scale.numpy(), scale_bits))
     if compensate and statistics is not None:
         integers = _compensated(weight, scale, statistics.centred, top, lanes)
     else:

@@ -7,6 +7,7 @@ and a name for the result; it returns the name of the integer value.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -152,11 +153,16 @@ def lower_add(context: Context, request: Request, node: Node, form: Form, name: 
 
 
 def lower_scale(context: Context, request: Request, node: Node, form: Form, name: str) -> str:
-    """Multiplication by a number: a requantize."""
+    """Multiplication by a number: a requantize, or part of the embedding in front of it."""
+    producer, target = context.producers.get(node.inputs[0]), context.affine(node.output, form)
+    if producer is not None and producer.op == "embedding" and context.only_use(node.inputs[0]):
+        factor = node.number("factor")
+        if factor > 0 and target.zero_point == 0 and not context.both_forms(node.output):
+            return _embed(context, producer, replace(target, scale=target.scale / factor), name)
     source = context.affine(node.inputs[0], "wide")
     factor = node.number("factor") * source.scale
     x = request(context, node.inputs[0], "wide")
-    return context.requantize(x, factor, 0, context.affine(node.output, form), node.name, name)
+    return context.requantize(x, factor, 0, target, node.name, name)
 
 
 def lower_rescale(context: Context, request: Request, node: Node, form: Form, name: str) -> str:
@@ -203,14 +209,19 @@ def lower_embedding(context: Context, request: Request, node: Node, form: Form, 
     """int8 rows with one multiplier each, rescaled to the stream's integers."""
     if form == "narrow" and context.both_forms(node.output):
         return _from_wide(context, request, node, name)
-    layer = tied_projection(context, node)
-    if layer is not None and context.affine(node.output, form).zero_point == 0:
-        return lower_tied_embedding(context, node, layer, context.affine(node.output, form), name)
-    rows = context.vector(node.inputs[0])
-    scale = np.maximum(np.abs(rows).max(axis=1), 1e-12) / 127
     target = context.affine(node.output, form)
     if target.zero_point:
         raise CaptureError(f"embedding '{node.name}' needs a wide form")
+    return _embed(context, node, target, name)
+
+
+def _embed(context: Context, node: Node, target: Affine, name: str) -> str:
+    """The rows of an embedding in a wide target's integers."""
+    layer = tied_projection(context, node)
+    if layer is not None:
+        return lower_tied_embedding(context, node, layer, target, name)
+    rows = context.vector(node.inputs[0])
+    scale = np.maximum(np.abs(rows).max(axis=1), 1e-12) / 127
     ratio = scale / target.scale
     shift = min(shift_for(ratio), LARGEST_SHIFT)
     values = np.floor(rows / scale[:, None] + 0.5).clip(-127, 127).astype(np.int8)
