@@ -35,6 +35,7 @@ def test_low_bits(tmp_path: Path, recipe: str, least: float) -> None:
     model, test = encoder(), {"pixels": pictures(16, 9)}
     program = intformer.quantize(model, [pictures(16, seed) for seed in (1, 2)], recipe)
     assert snr(program, graph_of(model), test) > least
+    assert "linear16" not in {node.op for node in program.graph}  # the name says the bits
     weights = {type_.dtype for name, type_ in program.graph.types.items() if "packed" in name}
     assert weights == ({"uint8"} if recipe.startswith("w4") else set())
     program.save(tmp_path / "encoder.onnx")
