@@ -26,7 +26,7 @@ class Line:
     Attributes:
         number: from 1.
         source: its text; bytes that are no UTF-8 stand as U+FFFD.
-        notes: what was done to it before it was translated, for people.
+        notes: what people should know: what was done to it before, what its translation lacks.
         hypotheses: the best first; empty for an empty line.
     """
 
@@ -101,6 +101,7 @@ class Translator:
             prompts, sources, rows = zip(*batch, strict=True)
             for line, hypotheses in zip(rows, self._search(sources, prompts), strict=True):
                 line.hypotheses = hypotheses
+                line.notes += _shortcomings(hypotheses[0])
             done += len(batch)
             yield done
 
@@ -130,6 +131,12 @@ class Translator:
         if options.beam > 1:
             return beam_search(decoder, logits, self._model.scale, options)
         return [[h] for h in generate(decoder, logits, self._model.scale, options)]
+
+
+def _shortcomings(best: Hypothesis) -> list[str]:
+    if not best.ended:
+        return [f"its translation was cut off after {len(best.tokens)} tokens"]
+    return [] if best.tokens else ["has an empty translation: the model ended it at once"]
 
 
 def _batches(jobs: list[Job], size: int) -> Iterator[list[Job]]:
