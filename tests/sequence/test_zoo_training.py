@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ sys.path.insert(0, str(ZOO))
 
 from common.loss import projected_loss  # noqa: E402
 from common.trainer import average_weights, inverse_sqrt, save_weights  # noqa: E402
+from language_model import train as train_language_model  # noqa: E402
 from translation import train  # noqa: E402
 
 from intformer.models.transformer import load_transformer  # noqa: E402
@@ -77,3 +79,25 @@ def test_a_run_resumes_and_leaves_a_loadable_model(tmp_path: Path, monkeypatch: 
     assert [line.split(",")[0] for line in log] == ["epoch", "1", "2", "3"]
     assert len(list((tmp_path / "out" / "work").glob("epoch-*"))) == 2
     assert load_transformer(tmp_path / "out").config.vocab_size == 280
+
+
+def test_a_language_model_is_left_with_its_length(tmp_path: Path, monkeypatch: object) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join("one red ball runs over the green grass" for _ in range(200)))
+    files = ["--train", str(text), "--valid", str(text), "--out", str(tmp_path / "out")]
+    sizes = [
+        "--vocab",
+        "280",
+        "--length",
+        "16",
+        "--tokens",
+        "256",
+        "--epochs",
+        "1",
+        "--lines",
+        "60",
+    ]
+    monkeypatch.setattr(sys, "argv", ["train.py", "--cpu", *files, *sizes])  # type: ignore[attr-defined]
+    train_language_model.main()
+    assert load_transformer(tmp_path / "out").config.encoder_layers == 0
+    assert json.loads((tmp_path / "out" / "task.json").read_text()) == {"length": 16}

@@ -7,10 +7,8 @@ precision and saves the resumable state. Run ``python zoo/language_model/train.p
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,18 +19,17 @@ PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT / "zoo"))
 
 from common.loss import projected_loss  # noqa: E402
-from common.text import BOS, EOS, encode_lines, read_lines, train_tokenizer  # noqa: E402
-from common.trainer import (  # noqa: E402
-    Batch,
-    Task,
-    Trainer,
-    add_training_options,
-    average_weights,
-    console,
-    save_weights,
+from common.script import (  # noqa: E402
+    configure,
+    data_path,
+    get_tokenizer,
+    parse,
+    train_and_save,
 )
+from common.text import BOS, EOS, encode_lines, read_lines  # noqa: E402
+from common.trainer import Batch, Task, console  # noqa: E402
 
-from intformer.models.transformer import LanguageModel, preset  # noqa: E402
+from intformer.models.transformer import LanguageModel  # noqa: E402
 
 
 def make_blocks(stream: Tensor, length: int, tokens: int, seed: int | None) -> list[Batch]:
@@ -82,42 +79,23 @@ def token_stream(path: Path, tokenizer: Tokenizer, lines: int) -> Tensor:
     return torch.tensor([t for row in rows for t in (BOS, *row, EOS)], dtype=torch.int32)
 
 
-def get_tokenizer(args: argparse.Namespace) -> Tokenizer:
-    """The tokenizer in the output folder, trained on the text if there is none yet."""
-    path = args.out / "tokenizer.json"
-    if not path.exists():
-        train_tokenizer(read_lines(args.train), args.vocab).save(str(path))
-    return Tokenizer.from_file(str(path))
-
-
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    data = Path(os.environ.get("INTFORMER_DATA", PROJECT.parent / "shared" / "data"))
     parser = argparse.ArgumentParser(description="Train a language model of the zoo.")
-    add_training_options(parser)
     add = parser.add_argument
-    add("--train", type=Path, default=data / "lm" / "debian_train.txt.gz")
-    add("--valid", type=Path, default=data / "lm" / "debian_valid.txt.gz")
+    add("--train", type=Path, default=data_path("lm/debian_train.txt.gz"))
+    add("--valid", type=Path, default=data_path("lm/debian_valid.txt.gz"))
     add("--lines", type=int, default=0, help="use the first lines only; 0 uses all")
     add("--vocab", type=int, default=6000, help="size of the vocabulary")
     add("--length", type=int, default=128, help="tokens in a training sequence")
-    parser.set_defaults(dropout=0.1, smoothing=0.0, tokens=8192, epochs=10)
-    args = parser.parse_args(argv)
-    args.work = args.work or args.out / "work"
-    return args
+    return parse(parser, argv, dropout=0.1, smoothing=0.0, tokens=8192, epochs=10)
 
 
 def main() -> None:
     """Train, average the last checkpoints, write the model folder."""
     args = parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    args.out.mkdir(parents=True, exist_ok=True)
-    tokenizer = get_tokenizer(args)
-    config = preset(args.size, variant=args.variant, dropout=args.dropout, encoder_layers=0)
-    config = replace(config, vocab_size=tokenizer.get_vocab_size())
-    torch.manual_seed(args.seed)
-    model = LanguageModel(config)
+    tokenizer = get_tokenizer(args, lambda: read_lines(args.train))
+    model = LanguageModel(configure(args, tokenizer, encoder_layers=0))
     train = token_stream(args.train, tokenizer, args.lines)
     valid = token_stream(args.valid, tokenizer, 0)
     console.print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(train)} tokens")
@@ -126,13 +104,7 @@ def main() -> None:
         make_blocks(valid, args.length, args.tokens, None),
         batch_loss,
     )
-    trainer = Trainer(args, WithLoss(model, args.smoothing), task)
-    trainer.run()
-    if trainer.accelerator.is_main_process:
-        state = average_weights(trainer.checkpoints()[-args.average :])
-        weights = {k.removeprefix("model."): v for k, v in state.items()}
-        save_weights(weights, args.out / "model.safetensors")
-        config.save(args.out / "config.json")
+    train_and_save(args, WithLoss(model, args.smoothing), task, {"length": args.length})
 
 
 if __name__ == "__main__":

@@ -7,14 +7,10 @@ precision and saves the resumable state. Run ``python zoo/translation/train.py -
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import random
 import sys
-from dataclasses import replace
 from pathlib import Path
 
-import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
@@ -22,26 +18,17 @@ PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT / "zoo"))
 
 from common.loss import projected_loss  # noqa: E402
-from common.text import (  # noqa: E402
-    BOS,
-    EOS,
-    PAD,
-    encode_lines,
-    pad_rows,
-    read_lines,
-    train_tokenizer,
+from common.script import (  # noqa: E402
+    configure,
+    data_path,
+    get_tokenizer,
+    parse,
+    train_and_save,
 )
-from common.trainer import (  # noqa: E402
-    Batch,
-    Task,
-    Trainer,
-    add_training_options,
-    average_weights,
-    console,
-    save_weights,
-)
+from common.text import BOS, EOS, PAD, encode_lines, pad_rows, read_lines  # noqa: E402
+from common.trainer import Batch, Task, console  # noqa: E402
 
-from intformer.models.transformer import TranslationTransformer, preset  # noqa: E402
+from intformer.models.transformer import TranslationTransformer  # noqa: E402
 
 Pair = tuple[list[int], list[int]]
 
@@ -100,42 +87,23 @@ def load_pairs(args: argparse.Namespace, split: str, tokenizer: Tokenizer) -> li
     return [p for p in pairs if max(map(len, p)) < args.max_length]
 
 
-def get_tokenizer(args: argparse.Namespace) -> Tokenizer:
-    """The tokenizer in the output folder, trained on both sides if there is none yet."""
-    path = args.out / "tokenizer.json"
-    if not path.exists():
-        sides = args.pair.split("-")
-        lines = [line for s in sides for line in read_lines(args.data / f"train.{s}.gz")]
-        train_tokenizer(lines, args.vocab).save(str(path))
-    return Tokenizer.from_file(str(path))
-
-
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    data = Path(os.environ.get("INTFORMER_DATA", PROJECT.parent / "shared" / "data"))
     parser = argparse.ArgumentParser(description="Train a translation model of the zoo.")
-    add_training_options(parser)
     add = parser.add_argument
     add("--pair", default="en-de", help="source and target: suffixes of the files")
-    add("--data", type=Path, default=data / "multi30k", help="folder of {train,val}.LANG.gz")
+    add("--data", type=Path, default=data_path("multi30k"), help="folder of {train,val}.LANG.gz")
     add("--vocab", type=int, default=4000, help="size of the joint vocabulary")
     add("--max-length", type=int, default=100, help="longest side of a training pair, in tokens")
-    args = parser.parse_args(argv)
-    args.work = args.work or args.out / "work"
-    return args
+    return parse(parser, argv)
 
 
 def main() -> None:
     """Train, average the last checkpoints, write the model folder."""
     args = parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    args.out.mkdir(parents=True, exist_ok=True)
-    tokenizer = get_tokenizer(args)
-    config = preset(args.size, variant=args.variant, dropout=args.dropout)
-    config = replace(config, vocab_size=tokenizer.get_vocab_size())
-    torch.manual_seed(args.seed)
-    model = TranslationTransformer(config)
+    files = [args.data / f"train.{side}.gz" for side in args.pair.split("-")]
+    tokenizer = get_tokenizer(args, lambda: (line for f in files for line in read_lines(f)))
+    model = TranslationTransformer(configure(args, tokenizer))
     train, valid = (load_pairs(args, split, tokenizer) for split in ("train", "val"))
     console.print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(train)} pairs")
     task = Task(
@@ -143,15 +111,7 @@ def main() -> None:
         make_batches(valid, args.tokens, 0),
         batch_loss,
     )
-    trainer = Trainer(args, WithLoss(model, args.smoothing), task)
-    trainer.run()
-    if trainer.accelerator.is_main_process:
-        state = average_weights(trainer.checkpoints()[-args.average :])
-        prefix = "model."
-        weights = {k.removeprefix(prefix): v for k, v in state.items()}
-        save_weights(weights, args.out / "model.safetensors")
-        config.save(args.out / "config.json")
-        (args.out / "task.json").write_text(json.dumps({"pair": args.pair}) + "\n")
+    train_and_save(args, WithLoss(model, args.smoothing), task, {"pair": args.pair})
 
 
 if __name__ == "__main__":
