@@ -7,7 +7,7 @@ error of an operator: most of ShiftGELU's is the same for all tokens of a channe
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +23,11 @@ TABLES = ("shiftgelu", "i-gelu")
 
 @dataclass
 class _Layer:
-    """Error of each of the 256 inputs, and its sum per channel over the data."""
+    """What linear ``readers`` get of a GELU of ``value``: the error of each of the 256 inputs, and
+    its sum per channel over the data."""
 
+    value: str
+    readers: list[Node]
     source: Affine
     errors: FloatArray
     total: FloatArray | float = 0.0
@@ -40,12 +43,17 @@ class OperatorBias:
     """Measures the mean error of approximated GELUs by channel and corrects biases for it."""
 
     def __init__(self, graph: Graph, decisions: Decisions, roots: Mapping[str, str]) -> None:
-        self._consumers, self._decisions, self._roots = graph.consumers(), decisions, roots
-        self._nodes = [node for node in graph if node.op == "gelu" and self._is_table(node)]
-        self._layers = {node.inputs[0]: self._layer(node) for node in self._nodes}
+        self._decisions, self._roots = decisions, roots
+        consumers = graph.consumers()
+        layers = (
+            self._layer(node, consumers.get(node.output, []))
+            for node in graph
+            if node.op == "gelu" and self._is_table(node)
+        )
+        self._layers = {layer.value: layer for layer in layers if layer.readers}
 
     def __bool__(self) -> bool:
-        return bool(self._nodes)
+        return bool(self._layers)
 
     def update(self, name: str, x: Tensor) -> None:
         """Take in one float value of one batch."""
@@ -54,11 +62,9 @@ class OperatorBias:
 
     def apply(self) -> None:
         """Correct the linear layers that read the results."""
-        for node in self._nodes:
-            layer = self._layers[node.inputs[0]]
-            for reader in self._consumers.get(node.output, []):
-                if reader.op == "linear" and reader.inputs[0] == node.output and layer.rows:
-                    self._correct(reader, np.asarray(layer.total / layer.rows))
+        for layer in self._layers.values():
+            for reader in layer.readers:
+                self._correct(reader, np.asarray(layer.total / max(layer.rows, 1)))
 
     def _correct(self, reader: Node, error: FloatArray) -> None:
         weight = self._decisions.weights[reader.output]
@@ -69,9 +75,11 @@ class OperatorBias:
         choice = self._decisions.operator(node.output)
         return choice is not None and choice.operator in TABLES
 
-    def _layer(self, node: Node) -> _Layer:
+    def _layer(self, node: Node, consumers: Sequence[Node]) -> _Layer:
+        readers = [n for n in consumers if n.op == "linear" and n.inputs[0] == node.output]
         source = self._decisions.activations[self._roots[node.inputs[0]]]
         choice = self._decisions.operators[node.output]
         exact = gelu.exact(source.dequantize(np.arange(256)))
         target = Affine(max(float(np.abs(exact).max()), 1e-6) / 32767, 0, "int16")
-        return _Layer(source, gelu.approximated(choice.operator, source, target) - exact)
+        errors = gelu.approximated(choice.operator, source, target) - exact
+        return _Layer(node.inputs[0], readers, source, errors)
