@@ -97,3 +97,10 @@ def test_tied_embeddings_are_stored_once() -> None:
     program = translation_program("softmax")
     large = [a for a in program.graph.constants.values() if a.size == 50 * 32]
     assert len(large) == 1 and large[0].dtype == np.int8
+
+
+def test_no_constant_is_stored_twice() -> None:
+    """Source and target have the same positions, and many offsets are alike."""
+    constants = translation_program("softmax").graph.constants.values()
+    stored = [(a.dtype.str, a.shape, a.tobytes()) for a in constants]
+    assert len(set(stored)) == len(stored)

@@ -8,10 +8,12 @@ range proofs need.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 Dim = int | str
@@ -169,6 +171,19 @@ class Graph:
         self.constants = {k: v for k, v in self.constants.items() if k in needed}
         alive = needed | set(self.inputs) | {o for n in self.nodes for o in n.outputs}
         self.types = {k: v for k, v in self.types.items() if k in alive}
+
+    def merge_constants(self, keep: Collection[str] = ()) -> None:
+        """Keep one of several constants with the same elements, and those in ``keep``."""
+        first: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        same: dict[str, str] = {}
+        for name, array in self.constants.items():
+            content = hashlib.sha256(np.ascontiguousarray(array).data).digest()
+            found = first.setdefault((array.dtype.str, array.shape, content), name)
+            same[name] = name if name in keep else found
+        for node in self.nodes:
+            node.inputs = tuple(same.get(value, value) for value in node.inputs)
+        self.outputs = {public: same.get(value, value) for public, value in self.outputs.items()}
+        self.prune()
 
     def check_constants(self) -> None:
         """Raise ``IntformerError`` if constants may have changed since the graph was made."""

@@ -148,6 +148,7 @@ def quantize_with_meaning(
         model, calibration, load_recipe(recipe), mean=mean, std=std, progress=progress
     )
     lowered = lower(found.graph, found.decisions, pixels=found.pixels)
+    lowered.graph.merge_constants(keep={value for value, _ in lowered.meaning.values()})
     record(lowered, found.recipe, found.graph)
     record_operators(lowered.graph, found.graph, found.decisions)
     verify(lowered.graph)
