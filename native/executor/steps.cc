@@ -67,6 +67,8 @@ int64_t gemm_scratch(const Step& step) {
 // --- attention: numbers [block, batch, heads, queries, keys, size, value_size, strides...,
 // constants..., bias strides...]
 
+constexpr size_t kPackedSlot = 5;
+
 Attention read_attention(const Step& step, const Pointers* pointers) {
   Reader r(step, pointers);
   r.number();
@@ -105,17 +107,31 @@ int64_t attention_units(const Step& step) {
   return a.batch * a.heads * blocks(a.queries, first_number(step));
 }
 
+int64_t packed_head(const Attention& a) {
+  return kernels().attention_packed_bytes(a.keys, a.size, a.value_size);
+}
+
+int64_t scratch_of(const Attention& a) {
+  return round_up(kernels().attention_scratch_bytes(a.keys, a.size, a.value_size), 64);
+}
+
+// Without a place for the packed keys and values of all heads, every unit packs those of its head.
+bool packs_itself(const Step& step) { return step.slots.at(kPackedSlot) < 0; }
+
 void attention_run(const Step& step, const Pointers& pointers, Range units, std::byte* scratch) {
-  const Attention a = read_attention(step, &pointers);
+  Attention a = read_attention(step, &pointers);
   const int64_t block = first_number(step), per_head = blocks(a.queries, block);
+  a.one_head = packs_itself(step) && packed_head(a) > 0;
+  if (a.one_head) a.packed = scratch + scratch_of(a);
   for (int64_t u = units.begin; u < units.end; ++u) {
+    if (a.one_head) kernels().pack_attention(a, u / per_head);
     kernels().attention(a, u / per_head, block_at(u % per_head, block, a.queries), scratch);
   }
 }
 
 int64_t attention_scratch(const Step& step) {
   const Attention a = read_attention(step, nullptr);
-  return kernels().attention_scratch_bytes(a.keys, a.size, a.value_size);
+  return scratch_of(a) + (packs_itself(step) ? packed_head(a) : 0);
 }
 
 int64_t pack_units(const Step& step) {

@@ -27,7 +27,7 @@ MACHINES = (
     Machine("i8mm", 4, False, 1),
 )
 
-FINGERPRINT = "a9fb73efc12088d1"
+FINGERPRINT = "344bdad5eae0c806"
 """Of all plans below at PLAN_FORMAT."""
 
 

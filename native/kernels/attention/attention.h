@@ -19,6 +19,7 @@ struct Attention {
   void* out;                                   // [batch, queries, heads*value_size]
   DType out_type;
   std::byte* packed;  // keys and values of every head, filled by pack; see packed_bytes
+  bool one_head;      // `packed` has room for one head, the one that is being worked on
   int64_t batch, heads, queries, keys, size, value_size;  // size: channels of a head of q and k
   int32_t q_zero, k_zero, v_zero;
   int32_t limit, multiplier;
@@ -29,6 +30,11 @@ struct Attention {
   int32_t unit;  // of Softmax::shift
   int bits;      // fraction bits of a probability
 };
+
+// Where the packed keys and values of head `unit` lie, `bytes` long.
+inline std::byte* packed_of(const Attention& a, int64_t unit, int64_t bytes) {
+  return a.packed + (a.one_head ? 0 : unit * bytes);
+}
 
 // The bias of one query of head `unit`, or null.
 inline const int32_t* bias_of(const Attention& a, int64_t unit, int64_t query) {

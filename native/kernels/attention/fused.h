@@ -98,6 +98,7 @@ void pack_keys(const Attention& a, const Layout& l, const uint8_t* k, std::byte*
       continue;
     }
     const uint8_t* key = k + s * a.k_stride;
+    __builtin_prefetch(key + a.size);  // of the next head
     pack_key(a, key, column);
     corrections[s] = kNarrow ? -a.q_zero * (byte_sum(key, a.size) - size * a.k_zero) : 0;
   }
@@ -127,6 +128,9 @@ void pack_values(const Attention& a, const Layout& l, const uint8_t* v, std::byt
   const int64_t panel = l.value_steps * 4 * kLanes;
   for (int64_t step = 0; step < l.value_steps; ++step) {
     const uint8_t* from = v + step * kGroup * a.v_stride;
+    for (int64_t j = 0; j < kGroup; ++j) {
+      __builtin_prefetch(from + j * a.v_stride + a.value_size);  // of the next head
+    }
     const int64_t rows = a.keys - step * kGroup;
     int64_t d = 0;
     for (; rows >= kGroup && d + 16 <= a.value_size; d += 16) {
@@ -142,7 +146,7 @@ void pack_values(const Attention& a, const Layout& l, const uint8_t* v, std::byt
 void pack_head(const Attention& a, int64_t unit) {
   const Layout l = layout_of(a.keys, a.size, a.value_size);
   const int64_t image = unit / a.heads, head = unit % a.heads;
-  std::byte* packed = a.packed + unit * l.bytes;
+  std::byte* packed = packed_of(a, unit, l.bytes);
   pack_keys(a, l, a.k + image * a.k_batch + head * a.size, packed);
   pack_values(a, l, a.v + image * a.v_batch + head * a.value_size, packed);
   if (a.mask) pack_mask(a, l, image, packed);
@@ -362,6 +366,11 @@ void attend_rows(const Work& w, const Scoring& c, const uint8_t* q, int count, c
                  int64_t out) {
   const Attention& a = w.a;
   const Layout& l = w.l;
+  for (int r = 0; r < count; ++r) {
+    __builtin_prefetch(q + r * a.q_stride + a.size);  // of the next head
+    __builtin_prefetch(static_cast<const std::byte*>(a.out) +
+                       (out + r * a.heads * a.value_size) * item_size(a.out_type));
+  }
   multiply(query_rows(w, q, count), count, l.columns, w.scores());
   int32_t totals[kRows];
   for (int r = 0; r < count; ++r) {
@@ -378,7 +387,7 @@ void attend_rows(const Work& w, const Scoring& c, const uint8_t* q, int count, c
 
 void attend(const Attention& a, int64_t unit, Range queries, std::byte* scratch) {
   const Layout l = layout_of(a.keys, a.size, a.value_size);
-  const Work w{a, l, a.packed + unit * l.bytes, scratch};
+  const Work w{a, l, packed_of(a, unit, l.bytes), scratch};
   const Scoring c{exponent_of(a), probability_of(a)};
   const int64_t image = unit / a.heads, head = unit % a.heads;
   const int64_t out = (image * a.queries * a.heads + head) * a.value_size;

@@ -9,8 +9,8 @@
 namespace intformer {
 namespace {
 
-// Finishes a row of a whole tile at each call, for shifts of 32 and more.
-template <DType kType, bool kResidual, int kRows, int kVectors>
+// Finishes a row of a whole tile at each call. kUpper: for shifts of 32 and more.
+template <DType kType, bool kResidual, bool kUpper, int kRows, int kVectors>
 class Pending {
  public:
   static constexpr int kTimes = kRows;
@@ -23,7 +23,7 @@ class Pending {
         out_(e.table ? levels : place(e, t)),
         out_stride_(e.table ? t.stride : e.out_stride),
         shift_(Isa::shift(e.shift)) {
-    shift_.upper = true;
+    shift_.upper = kUpper;
   }
 
   inline __attribute__((always_inline)) void operator()(int row) const {
@@ -75,7 +75,7 @@ class Pending {
 };
 
 // Computes all tiles of a block.
-template <DType kType, bool kResidual, class Dot, int kRows, int kVectors, int kGroup>
+template <DType kType, bool kResidual, bool kUpper, class Dot, int kRows, int kVectors, int kGroup>
 void overlap(const Epilogue& e, const Product<Dot, kRows, kVectors, kGroup>& product) {
   const auto whole = [&](const Block& t) {
     return t.rows == kRows && t.columns == product.kColumns;
@@ -83,7 +83,8 @@ void overlap(const Epilogue& e, const Product<Dot, kRows, kVectors, kGroup>& pro
   std::optional<Block> waiting;
   product.each_tile([&](const Block& t, const TileSource& source) {
     if (waiting && whole(*waiting) && whole(t)) {
-      const Pending<kType, kResidual, kRows, kVectors> between(e, *waiting, t, product.levels());
+      const Pending<kType, kResidual, kUpper, kRows, kVectors> between(e, *waiting, t,
+                                                                       product.levels());
       tile_with<Dot, kRows, kVectors>(source, product.apart(), product.sums(t), product.kColumns,
                                       between);
       if (e.table) look_up(e, *waiting, product.levels());
@@ -101,12 +102,17 @@ template <class Dot, int kRows, int kVectors, int kGroup>
 void overlapped_block(const Gemm& g, Range rows, Range columns, std::byte* scratch) {
   const Product<Dot, kRows, kVectors, kGroup> product(g, rows, columns, scratch);
   const Epilogue& e = g.epilogue;
-  if (e.finish == Finish::raw || e.shift < 32) return product.in_turn();
+  if (e.finish == Finish::raw) return product.in_turn();
   if (e.finish == Finish::residual) {
-    return e.out_type == DType::i16 ? overlap<DType::i16, true>(e, product) : product.in_turn();
+    if (e.out_type != DType::i16) return product.in_turn();
+    // The stream keeps its scale, so that its multiplier is about 2^shift.
+    return e.shift < 32 ? overlap<DType::i16, true, false>(e, product)
+                        : overlap<DType::i16, true, true>(e, product);
   }
-  if (e.table || e.out_type == DType::u8) return overlap<DType::u8, false>(e, product);
-  return e.out_type == DType::i16 ? overlap<DType::i16, false>(e, product) : product.in_turn();
+  if (e.shift < 32) return product.in_turn();
+  if (e.table || e.out_type == DType::u8) return overlap<DType::u8, false, true>(e, product);
+  return e.out_type == DType::i16 ? overlap<DType::i16, false, true>(e, product)
+                                  : product.in_turn();
 }
 
 }  // namespace

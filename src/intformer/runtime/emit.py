@@ -33,7 +33,11 @@ from intformer.runtime.packing import (
 from intformer.runtime.plan import DTYPE_CODES, ITEM_SIZE, Builder
 
 QUERY_BLOCK = 48
-"""Queries that one unit of attention handles."""
+"""Queries that one unit of attention handles, where there are few heads."""
+
+HEADS_PER_THREAD = 4
+"""Heads from which on each is a unit: its keys and values are packed right before they are used,
+in the scratch of the thread."""
 
 
 def emit(builder: Builder, group: Group) -> None:
@@ -144,7 +148,11 @@ def _attention(builder: Builder, node: Node) -> None:
         return
     batch, heads = math.prod(lead), _integer(node, "heads")
     sizes = keys, width // heads, wide // heads
-    numbers = [QUERY_BLOCK, batch, heads, queries, *sizes, width, width, wide]
+    whole = builder.machine.threads == 1 or batch * heads >= (
+        HEADS_PER_THREAD * builder.machine.threads
+    )
+    block = max(1, queries) if whole else QUERY_BLOCK
+    numbers = [block, batch, heads, queries, *sizes, width, width, wide]
     numbers += [queries * width, keys * width, keys * wide]
     constants = ("q_zero", "k_zero", "v_zero", "limit", "multiplier", "exp_shift", "gain", "offset")
     numbers += [_integer(node, key) for key in (*constants, "shift")]
@@ -153,7 +161,7 @@ def _attention(builder: Builder, node: Node) -> None:
     numbers += [_SOFTMAX_KINDS[node.op], unit, bits]
     biased, extra = node.op == "biased_attention", node.inputs[3:]
     numbers += _bias_strides(builder.shape(extra[0])) if biased else [1, 0, 0, 0]
-    packed = native.attention_packed_bytes(*sizes) * batch * heads
+    packed = 0 if whole else native.attention_packed_bytes(*sizes) * batch * heads
     places: list[Location | None] = [builder.locate(name) for name in node.inputs[:3]]
     places.append(builder.locate(extra[0]) if extra and not biased else None)
     places += [builder.define(node.output), builder.scratch(packed) if packed else None]
