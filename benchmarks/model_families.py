@@ -2,8 +2,10 @@
 
 ``python benchmarks/model_families.py`` captures, quantizes, verifies and runs each model (random
 weights, noise images: it is about operators, not accuracy), compares the bytes of the reference,
-the native runtime and ONNX Runtime, and writes the table into ``docs/models.md``. Every model runs
-in a process of its own. Results are kept in ``--results``; models found there are not run again.
+the native runtime and ONNX Runtime, times the program against float32 engines (batch 1, one thread)
+and writes the table into ``docs/models.md``. Every model runs in a process of its own. Results are
+kept in ``--results``, one file each; what is found there is not run again. ``--again`` runs failed
+models again, ``--no-speed`` skips the timing, and a later run with timing adds it.
 """
 
 from __future__ import annotations
@@ -12,8 +14,11 @@ import argparse
 import json
 import multiprocessing
 import sys
+import tempfile
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 import numpy as np
@@ -93,35 +98,104 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 
 RECIPE = {"name": "quick", "rounding": "nearest", "bias_correction": False, "equalize": False}
 STAGES = ("captured", "quantized", "verified", "identical")
+PEERS = {"torch": "PyTorch", "ort": "ONNX Runtime", "openvino": "OpenVINO"}
+"""Engines that run the float model."""
+
+Result = dict[str, Any]
 
 
-def examine(name: str, options: dict[str, Any], images: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Options:
+    """How to examine a model."""
+
+    images: int
+    speed: bool
+    rounds: int
+    seconds: float
+
+
+def examine(name: str, changes: dict[str, Any], options: Options) -> Result:
     """Take one model as far as it goes; the reason says why not further."""
-    import timm
+    found: Result = {"model": name, "reason": ""}
+    try:
+        _examine(found, name, changes, options)
+    except Exception as error:  # any library may raise anything; the table names it
+        found["reason"] = " ".join(str(error).split())[:160] or type(error).__name__
+    return found
+
+
+def _examine(found: Result, name: str, changes: dict[str, Any], options: Options) -> None:
     import torch
 
     import intformer
     from intformer.frontend import capture
+    from intformer.frontend.preprocess import ImagePreprocess
+    from intformer.frontend.sources import Source
 
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    found: dict[str, Any] = {"model": name, "reason": ""}
-    try:
-        model = timm.create_model(name, pretrained=False, **options).eval()
-        size = options.get("img_size") or model.pretrained_cfg["input_size"][-1]
-        example = (torch.zeros(2, 3, size, size),)
-        graph = capture(model, example, names=["pixels"], outputs=["logits"])
-        found["captured"] = True
-        rng = np.random.default_rng(0)
-        pixels = rng.integers(0, 256, (images, size, size, 3), dtype=np.uint8)
-        program = intformer.quantize(graph, [pixels], RECIPE)
-        found["quantized"] = True
-        program.verify()
-        found["verified"] = True
-        found["identical"], found["reason"] = compare(program, pixels[:1])
-    except Exception as error:  # any library may raise anything; the table names it
-        found["reason"] = " ".join(str(error).split())[:160] or type(error).__name__
-    return found
+    model = awake(create(name, changes))
+    size = changes.get("img_size") or model.pretrained_cfg["input_size"][-1]
+    graph = capture(model, (torch.zeros(2, 3, size, size),), names=["pixels"], outputs=["logits"])
+    found["captured"] = True
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (options.images, size, size, 3), dtype=np.uint8)
+    source = Source(graph, ImagePreprocess((size, size)), model, "timm", name)
+    program = intformer.quantize(source, [pixels], RECIPE)
+    found["quantized"] = True
+    program.verify()
+    found["verified"] = True
+    found["identical"], found["reason"] = compare(program, pixels[:1])
+    if options.speed and found["identical"]:
+        found["milliseconds"] = race(source, program, options)
+
+
+def create(name: str, changes: dict[str, Any]) -> Any:
+    """The model; timm imports torchvision but these models do not use it."""
+    sys.path.insert(0, str(PROJECT / "tests"))
+    from torchvision_stand_in import torchvision_for_import
+
+    with torchvision_for_import():
+        import timm
+    return timm.create_model(name, pretrained=False, **changes).eval()
+
+
+def awake(model: Any) -> Any:
+    """Noise on parameters that start as one number: a head of zeros would agree with anything."""
+    import torch
+
+    for parameter in model.parameters():
+        if parameter.numel() > 1 and float(parameter.detach().std()) < 1e-4:
+            parameter.data += 0.02 * torch.randn_like(parameter)
+    return model
+
+
+def race(source: Any, program: Any, options: Options) -> dict[str, float | str]:
+    """Milliseconds of the program and of the float model elsewhere, or what went wrong."""
+    from intformer.evaluate.bench import prepare, runner
+
+    plain = replace(source, module=exported(source))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "made.onnx"
+        program.save(file)
+        model = prepare.Model(source.name, plain, file)
+        job, _ = prepare.make_job(Path(folder), model, batch=2, tokens=0)
+        plan = runner.Plan((1,), (1,), options.rounds, options.seconds, tuple(PEERS))
+        rows = runner.measure(job, plan, None)
+    return {row.engine: row.problem or round(row.ms or 0, 3) for row in rows}
+
+
+def exported(source: Any) -> Any:
+    """The module as one function of plain PyTorch calls: a measured process need not have timm."""
+    import torch
+
+    example = (torch.zeros(2, *map(int, source.graph.types["pixels"].shape[1:])),)
+    sizes = ({0: torch.export.Dim("N", max=64)},)
+    program = torch.export.export(source.module, example, dynamic_shapes=sizes, strict=False)
+    module = program.module(check_guards=False)
+    plain = torch.fx.Graph()
+    plain.output(plain.graph_copy(module.graph, {}))
+    return torch.fx.GraphModule(module, plain)
 
 
 def compare(program: Any, pixels: Any) -> tuple[bool, str]:
@@ -145,45 +219,93 @@ def compare(program: Any, pixels: Any) -> tuple[bool, str]:
     return True, ""
 
 
-def run_all(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+def run_all(args: argparse.Namespace) -> dict[str, Result]:
     """Examine what is not in the results yet, one process each."""
-    results = json.loads(args.results.read_text()) if args.results.is_file() else {}
-    context = multiprocessing.get_context("fork")
-    for family, (name, options) in FAMILIES.items():
-        if family in results or (args.only and family not in args.only):
-            continue
-        start = time.monotonic()
-        with context.Pool(1) as pool:
-            job = pool.apply_async(examine, (name, options, args.images))
-            try:
-                result = job.get(args.timeout)
-            except multiprocessing.TimeoutError:
-                result = {"model": name, "reason": f"not finished in {args.timeout} seconds"}
-        results[family] = result
-        args.results.parent.mkdir(parents=True, exist_ok=True)
-        args.results.write_text(json.dumps(results, indent=1) + "\n")
-        print(f"{family}: {result} ({time.monotonic() - start:.0f} s)", flush=True)
-    return {family: results[family] for family in FAMILIES if family in results}
+    options = Options(args.images, args.speed, args.rounds, args.seconds)
+    args.results.mkdir(parents=True, exist_ok=True)
+    for family, (name, changes) in FAMILIES.items():
+        wanted = not args.only or family in args.only
+        if wanted and not is_known(read(args.results, name), args):
+            start = time.monotonic()
+            result = alone(name, changes, options, args.timeout)
+            path(args.results, name).write_text(json.dumps(result, indent=1) + "\n")
+            print(f"{family}: {result} ({time.monotonic() - start:.0f} s)", flush=True)
+    found = {family: read(args.results, name) for family, (name, _) in FAMILIES.items()}
+    return {family: result for family, result in found.items() if result}
 
 
-def table(results: dict[str, dict[str, Any]]) -> str:
-    """The Markdown table and a line that counts."""
+def path(folder: Path, name: str) -> Path:
+    """Where the result of a model is."""
+    return folder / f"{name}.json"
+
+
+def read(folder: Path, name: str) -> Result:
+    """A result, empty if there is none."""
+    file = path(folder, name)
+    return json.loads(file.read_text()) if file.is_file() else {}
+
+
+def is_known(result: Result, args: argparse.Namespace) -> bool:
+    """Whether a model need not be run."""
+    if not result or (args.again and not result.get("identical")):
+        return False
+    return "milliseconds" in result or not (args.speed and result.get("identical"))
+
+
+def alone(name: str, changes: dict[str, Any], options: Options, timeout: int) -> Result:
+    """``examine`` in a process of its own, at most ``timeout`` seconds."""
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        job = pool.apply_async(examine, (name, changes, options))
+        try:
+            return job.get(timeout)
+        except multiprocessing.TimeoutError:
+            return {"model": name, "reason": f"not finished in {timeout} seconds"}
+
+
+def times(result: Result) -> tuple[str, str]:
+    """Milliseconds of ours, and how much longer the fastest float engine takes."""
+    measured = result.get("milliseconds", {})
+    known = {name: ms for name, ms in measured.items() if isinstance(ms, float | int)}
+    ours = known.pop("intformer", None)
+    if ours is None or not known:
+        return "", ""
+    fastest = min(known, key=known.__getitem__)
+    return f"{ours:.1f}", f"{known[fastest] / ours:.2f}x {PEERS[fastest]}"
+
+
+def table(results: dict[str, Result]) -> str:
+    """The Markdown table and lines that count."""
     lines = [
-        f"| family | model | {' | '.join(STAGES)} | why not |",
-        "|---" * (len(STAGES) + 3) + "|",
+        f"| family | model | {' | '.join(STAGES)} | ms | fastest float32 peer | why not |",
+        "|---" * (len(STAGES) + 2) + "|---:|---:|---|",
     ]
     for family, result in results.items():
         marks = ["yes" if result.get(stage) else "no" for stage in STAGES]
         reason = str(result["reason"]).replace("|", "/")
-        lines.append(f"| {family} | `{result['model']}` | {' | '.join(marks)} | {reason} |")
+        cells = [family, f"`{result['model']}`", *marks, *times(result), reason]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", *summary(results)])
+
+
+def summary(results: dict[str, Result]) -> list[str]:
+    """How many go all the way, and how fast they are on the whole."""
     whole = sum(bool(result.get("identical")) for result in results.values())
     share = 100 * whole / max(len(results), 1)
-    return "\n".join(
-        [*lines, "", f"{whole} of {len(results)} families ({share:.0f} %) go all the way."]
-    )
+    lines = [f"{whole} of {len(results)} families ({share:.0f} %) go all the way."]
+    ratios = [
+        float(times(result)[1].split("x")[0]) for result in results.values() if times(result)[1]
+    ]
+    if ratios:
+        ahead = sum(ratio > 1 for ratio in ratios)
+        lines.append(
+            f"Against the fastest float32 engine (of {', '.join(PEERS.values())}; batch 1, one "
+            f"thread): geometric mean {geometric_mean(ratios):.2f}x, faster in {ahead} of "
+            f"{len(ratios)}."
+        )
+    return lines
 
 
-def write(results: dict[str, dict[str, Any]]) -> None:
+def write(results: dict[str, Result]) -> None:
     """Replace the table between the marks of ``docs/models.md``."""
     text = PAGE.read_text(encoding="utf-8")
     head, rest = text.split(BEGIN)
@@ -194,9 +316,13 @@ def write(results: dict[str, dict[str, Any]]) -> None:
 def main() -> int:
     """Command line entry point."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--results", type=Path, default=PROJECT / "out" / "families.json")
+    parser.add_argument("--results", type=Path, default=PROJECT / "out" / "families")
     parser.add_argument("--only", nargs="*", help="families to run")
     parser.add_argument("--images", type=int, default=2, help="calibration images")
+    parser.add_argument("--no-speed", dest="speed", action="store_false", help="do not time")
+    parser.add_argument("--again", action="store_true", help="run failed models again")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each engine")
+    parser.add_argument("--seconds", type=float, default=0.2, help="timed seconds of one turn")
     parser.add_argument("--timeout", type=int, default=600, help="seconds for one model")
     write(run_all(parser.parse_args()))
     return 0
