@@ -327,6 +327,7 @@ def moves(make: Maker) -> Cases:
 def products(make: Maker) -> Cases:
     sizes = [((1, 1), (1, 1)), ((5, 7), (7, 3)), ((2, 3, 4, 33), (2, 3, 33, 17))]
     sizes += [((2, 3, 6, 5), (1, 3, 5, 16)), ((3, 2, 64), (1, 64, 9))]
+    sizes += [((2, 9, 41), (2, 41, 50)), ((7, 300), (300, 32))]  # several blocks, odd lengths
     for index, (left, right) in enumerate(sizes):
         operands = {"a": make.full("uint8", *left), "b": make.full("uint8", *right)}
         zeros = {f"{n}_zero": int(make.rng.choice([0, 1, 128, 255])) for n in "ab"}

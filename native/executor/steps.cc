@@ -344,8 +344,8 @@ void matmul_run(const Step& step, const Pointers& pointers, Range matrices, std:
   const auto* b = r.slot<const uint8_t>();
   auto* out = r.slot<int32_t>();
   for (int64_t i = matrices.begin; i < matrices.end; ++i) {
-    product(p, a + row_offset(walk, walk.a, i), b + row_offset(walk, walk.b, i),
-            out + i * p.m * p.n, {0, p.m});
+    kernels().products->product(p, a + row_offset(walk, walk.a, i), b + row_offset(walk, walk.b, i),
+                                out + i * p.m * p.n, {0, p.m});
   }
 }
 
@@ -364,7 +364,7 @@ void depthwise_run(const Step& step, const Pointers& pointers, Range rows, std::
   d.weight = r.slot<const int8_t>();
   d.bias = r.slot<const int32_t>();
   d.out = r.slot<int32_t>();
-  depthwise(d, rows);
+  kernels().products->depthwise(d, rows);
 }
 
 // --- softmax: numbers [rows, columns, limit, multiplier, exp_shift, gain, offset, shift, type]
@@ -383,7 +383,7 @@ void softmax_run(const Step& step, const Pointers& pointers, Range rows, std::by
   s.out_type = r.as<DType>();
   s.x = r.slot<const int16_t>();
   s.out = r.slot<void>();
-  softmax(s, rows, scratch);
+  kernels().products->softmax(s, rows, scratch);
 }
 
 int64_t second_number(const Step& step) { return step.numbers.at(1); }

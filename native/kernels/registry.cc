@@ -29,6 +29,7 @@ constexpr Kernels kPortable = {
     portable::table,
     portable::probe,
     &portable::sequence,
+    &portable::products,
 };
 
 #if defined(__x86_64__)
@@ -48,6 +49,7 @@ constexpr Kernels kAvx2 = {
     avx2::table,
     avx2::probe,
     &avx2::sequence,
+    &avx2::products,
 };
 
 constexpr Kernels kAvxVnni = {
@@ -66,6 +68,7 @@ constexpr Kernels kAvxVnni = {
     avx2::table,
     avxvnni::probe,
     &avx2::sequence,
+    &avx2::products,
 };
 
 constexpr Kernels kAvx512Vnni = {
@@ -84,6 +87,7 @@ constexpr Kernels kAvx512Vnni = {
     avx2::table,
     avx512vnni::probe,
     &avx512vnni::sequence,
+    &avx512vnni::products,
 };
 
 // VBMI is an extra of most CPUs with AVX512-VNNI, not a level of its own.
@@ -138,6 +142,7 @@ constexpr Kernels kDotprod = {
     dotprod::table,
     dotprod::probe,
     &dotprod::sequence,
+    &dotprod::products,
 };
 
 constexpr Kernels kI8mm = {
@@ -156,6 +161,7 @@ constexpr Kernels kI8mm = {
     dotprod::table,
     i8mm::probe,
     &dotprod::sequence,
+    &dotprod::products,
 };
 
 const Kernels* const kLevels[] = {&kPortable, &kDotprod, &kI8mm};

@@ -10,6 +10,7 @@
 #include "gemm/gemm.h"
 #include "norm/norm.h"
 #include "probe/probe.h"
+#include "products/products.h"
 #include "sequence/sequence.h"
 
 namespace intformer {
@@ -30,6 +31,7 @@ struct Kernels {
   TableFn table;
   ProbeFn probe;
   const SequenceKernels* sequence;
+  const ProductKernels* products;
 };
 
 // The kernels of this process: the best level of the CPU, or a lower one named by INTFORMER_ISA.

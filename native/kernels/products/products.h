@@ -1,5 +1,4 @@
-// Products of matrices, convolutions of single channels, and the softmax by itself; the
-// compiler's vectorisation serves them well.
+// Products of matrices, convolutions of single channels, and the softmax by itself.
 #pragma once
 
 #include "../common.h"
@@ -12,7 +11,8 @@ struct Product {
   int32_t a_zero, b_zero;
 };
 
-void product(const Product&, const uint8_t* a, const uint8_t* b, int32_t* out, Range rows);
+using ProductFn = void (*)(const Product&, const uint8_t* a, const uint8_t* b, int32_t* out,
+                           Range rows);
 
 struct Depthwise {
   const uint8_t* x;
@@ -25,7 +25,7 @@ struct Depthwise {
 };
 
 // Rows of the result: `rows` counts over batch and out_h.
-void depthwise(const Depthwise&, Range rows);
+using DepthwiseFn = void (*)(const Depthwise&, Range rows);
 
 struct SoftmaxRows {
   const int16_t* x;
@@ -38,6 +38,21 @@ struct SoftmaxRows {
   int shift;
 };
 
-void softmax(const SoftmaxRows&, Range rows, std::byte* scratch);
+using SoftmaxFn = void (*)(const SoftmaxRows&, Range rows, std::byte* scratch);
+
+struct ProductKernels {
+  ProductFn product;
+  DepthwiseFn depthwise;
+  SoftmaxFn softmax;
+};
+
+#define INTFORMER_DECLARE_PRODUCTS(level) \
+  namespace level {                       \
+  extern const ProductKernels products;   \
+  }
+INTFORMER_DECLARE_PRODUCTS(portable)
+INTFORMER_DECLARE_PRODUCTS(avx2)
+INTFORMER_DECLARE_PRODUCTS(avx512vnni)
+INTFORMER_DECLARE_PRODUCTS(dotprod)
 
 }  // namespace intformer
