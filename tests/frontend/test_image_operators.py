@@ -120,6 +120,10 @@ LAYERS = {
     "unfold and fold": (columns_and_back, {}),
     "repeated images": (repeated, {}),
     "one row": (one_row, {"layer": nn.Conv1d(8, 5, 3, 2, 1)}),
+    "group norm over many": (
+        lambda m, x: m.layer(torch.cat([x, torch.tanh(x)] * 4, 1)),
+        {"layer": nn.GroupNorm(1, 64)},
+    ),
     "transposed": (
         lambda m, x: m.layer(x),
         {"layer": nn.ConvTranspose2d(8, 6, 3, 2, 1, output_padding=1)},

@@ -10,6 +10,7 @@ import numpy as np
 from intformer.errors import CaptureError
 from intformer.frontend import shapes
 from intformer.frontend.aten import Writer, maps
+from intformer.ir.constraints import MAX_CHANNELS
 
 
 @maps("amax")
@@ -68,15 +69,33 @@ def _group_norm(
     """Normalised over the channels of a group and all positions, then scaled per channel."""
     n, channels, *rest = w.shape(input)
     size = shapes.fixed(channels) // num_groups * int(np.prod([shapes.fixed(d) for d in rest]))
-    flat = w.reshape(input, (n, num_groups, size))
-    one, zero = w.constant("one", np.ones(size)), w.constant("zero", np.zeros(size))
-    value = w.reshape(w.emit("layer_norm", flat, one, zero, eps=eps), (n, channels, *rest))
+    if size <= MAX_CHANNELS:
+        flat = w.reshape(input, (n, num_groups, size))
+        one, zero = w.constant("one", np.ones(size)), w.constant("zero", np.zeros(size))
+        normal = w.emit("layer_norm", flat, one, zero, eps=eps)
+    else:
+        each = shapes.fixed(channels) // num_groups
+        normal = _standardized(w, w.reshape(input, (n, num_groups, each, size // each)), eps)
+    value = w.reshape(normal, (n, channels, *rest))
     for op, name in (("mul", weight), ("add", bias)):
         array = w.array(name) if name else None
         if array is not None and name:
             vector = w.constant(name, array.reshape(-1, *(1,) * len(rest)))
             value = w.emit(op, value, vector)
     return value
+
+
+def _standardized(w: Writer, x: str, eps: float) -> str:
+    """(x - mean) / √(variance + eps) over the last two axes, of any size, in single operators."""
+    centred = w.emit("sub", x, _mean_of_rows(w, x))
+    variance = _mean_of_rows(w, w.emit("mul", centred, centred))
+    bounded = w.emit("add", variance, w.constant(f"{w.path}.eps", np.full(1, eps)))
+    return w.emit("div", centred, w.emit("sqrt", bounded))
+
+
+def _mean_of_rows(w: Writer, x: str) -> str:
+    """Rows first: a sum of all elements would not fit the integers of a program."""
+    return w.mean(w.mean(x, (3,), True), (2,), True)
 
 
 @maps("linalg_vector_norm")
