@@ -11,6 +11,7 @@ from pathlib import Path
 from families import FAMILIES, IMAGE_FAMILIES, Maker
 from published import PUBLISHED
 from sequences import SEQUENCES
+from wide import WIDE
 
 from intformer.ir.operators import evaluate
 from intformer.ir.verify import verify
@@ -32,7 +33,8 @@ def main() -> None:
     for old in FOLDER.rglob(f"*{SUFFIX}"):
         old.unlink()
     count = size = 0
-    for seed, family in enumerate((*FAMILIES, *SEQUENCES, *PUBLISHED, *IMAGE_FAMILIES)):
+    families = (*FAMILIES, *SEQUENCES, *PUBLISHED, *IMAGE_FAMILIES, *WIDE)
+    for seed, family in enumerate(families):
         for name, case in family(Maker(seed)):
             path = FOLDER / case.op / (name.rpartition(":")[2] + SUFFIX)
             assert not path.exists(), path

@@ -275,7 +275,7 @@ def _cases() -> Iterator[tuple[str, Case]]:
     for rows, group in ((1, 2), (64, 32), (75, 64), (130, 8)):
         yield f"packed-{rows}-{group}", lambda r=rows, g=group: _packed(r, g)
     yield "packed16", lambda: _packed(40, 32, "int16")
-    for op in ("layer_norm", "rms_norm"):
+    for op in ("layer_norm", "rms_norm", "layer_norm20", "rms_norm20"):
         for channels in (1, 2, 33, 192):
             yield f"{op}-{channels}", lambda o=op, c=channels: _norm(o, c)
     for dtype in ACTIVATION:
@@ -406,8 +406,12 @@ def _packed(rows: int, group: int, dtype: str = "uint8") -> Graph:
 
 
 def _norm(op: str, channels: int) -> Graph:
-    build = Builder()
-    return _finish(build, build.norm(build.input("x", "int16", ("N", 4, channels)), "norm", op))
+    build, shape = Builder(), ("N", 4, channels)
+    if op.endswith("20"):
+        x = build.input("x", "int32", shape, (-(2**19), 2**19 - 1))
+    else:
+        x = build.input("x", "int16", shape)
+    return _finish(build, build.norm(x, "norm", op))
 
 
 def _attention(dtype: str, *, masked: bool) -> Graph:

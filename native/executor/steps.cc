@@ -144,7 +144,8 @@ void pack_run(const Step& step, const Pointers& pointers, Range units, std::byte
   for (int64_t u = units.begin; u < units.end; ++u) kernels().pack_attention(a, u);
 }
 
-// --- norm: numbers [rows, channels, eps, shift, bits, reciprocal, kind, start, out_type]
+// --- norm: numbers [rows, channels, eps, shift, bits, reciprocal, kind, start, x_type,
+// out_type]
 
 void norm_run(const Step& step, const Pointers& pointers, Range rows, std::byte*) {
   Reader r(step, &pointers);
@@ -157,8 +158,9 @@ void norm_run(const Step& step, const Pointers& pointers, Range rows, std::byte*
   n.reciprocal = r.as_int();
   n.kind = r.as<NormKind>();
   n.start = r.as_int();
+  n.x_type = r.as<DType>();
   n.out_type = r.as<DType>();
-  n.x = r.slot<const int16_t>();
+  n.x = r.slot<const void>();
   n.gain = r.slot<const int32_t>();
   n.offset = r.slot<const int64_t>();
   n.out = r.slot<void>();

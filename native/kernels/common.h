@@ -7,10 +7,11 @@
 
 namespace intformer {
 
-enum class DType : int64_t { u8, i8, i16, i32, i64 };
+// i20 is stored like i32; results are clipped to 20 bits.
+enum class DType : int64_t { u8, i8, i16, i32, i64, i20 };
 
 constexpr int64_t item_size(DType type) {
-  constexpr int64_t sizes[] = {1, 1, 2, 4, 8};
+  constexpr int64_t sizes[] = {1, 1, 2, 4, 8, 4};
   return sizes[static_cast<int>(type)];
 }
 

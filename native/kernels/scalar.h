@@ -34,11 +34,14 @@ static inline int64_t load(const void* data, DType type, int64_t i) {
     case DType::i16:
       return static_cast<const int16_t*>(data)[i];
     case DType::i32:
+    case DType::i20:
       return static_cast<const int32_t*>(data)[i];
     default:
       return static_cast<const int64_t*>(data)[i];
   }
 }
+
+constexpr int32_t kWideLow = -(1 << 19), kWideHigh = (1 << 19) - 1;  // of DType::i20
 
 // Clips to the range of `type` and stores.
 static inline void store(void* data, DType type, int64_t i, int32_t x) {
@@ -54,6 +57,9 @@ static inline void store(void* data, DType type, int64_t i, int32_t x) {
       break;
     case DType::i32:
       static_cast<int32_t*>(data)[i] = x;
+      break;
+    case DType::i20:
+      static_cast<int32_t*>(data)[i] = clip(x, kWideLow, kWideHigh);
       break;
     default:
       static_cast<int64_t*>(data)[i] = x;

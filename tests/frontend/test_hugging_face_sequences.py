@@ -20,6 +20,9 @@ from intformer.generate.model import SequenceModel
 from intformer.generate.options import Options
 from intformer.generate.sample import generate
 from intformer.program import Program
+from intformer.quantize.equalize import Equalizer
+from intformer.quantize.float_run import FloatRunner
+from intformer.quantize.observers import ChannelRange
 from intformer.reference import interpret
 
 transformers = pytest.importorskip("transformers")
@@ -57,6 +60,7 @@ MODELS = {
         "Llama",
         LLAMA | {"head_dim": 16, "rope_parameters": STRETCHED},
     ),
+    "llama, massive": ("Llama", LLAMA),
     "marian": ("Marian", MARIAN | {"activation_function": "swish"}),
     "marian, two vocabularies": (
         "Marian",
@@ -79,7 +83,24 @@ def make(name: str) -> torch.nn.Module:
     awake(model)
     for value, old in kept:
         value.data.copy_(old)
+    if "massive" in name:
+        make_massive(model)
     return model
+
+
+@torch.no_grad()
+def make_massive(model: torch.nn.Module) -> None:
+    """One word makes one channel thousands of times as large as all others, as in real models."""
+    words, first = model.model.embed_tokens.weight, model.model.layers[0]
+    words[:, 3] = 0
+    words[5, 3] = 2.0
+    first.self_attn.o_proj.weight[3] = 0
+    for layer in (first.mlp.gate_proj, first.mlp.up_proj):
+        layer.weight[0] = 2.0 * (torch.arange(words.shape[1]) == 3)
+    first.mlp.down_proj.weight[7, 0] = 30.0
+    norms = [n for n in model.modules() if "RMSNorm" in type(n).__name__]
+    for norm in norms[2:]:
+        norm.weight[7] *= 0.01
 
 
 @cache
@@ -168,6 +189,35 @@ def test_steps_give_the_tokens_of_whole_passes(name: str) -> None:
     results = generate(decoder, logits, model.scale, options)
     for prompt, src, result in zip(prompts, sources or [[]] * 3, results, strict=True):
         assert list(result.tokens) == whole_passes(name, prompt, src, 12)
+
+
+@pytest.mark.parametrize("name", ["llama", "llama, wide heads, stretched"])
+def test_equalisation_is_exact_under_rotations_gates_and_shared_keys(name: str) -> None:
+    graph = source(name).graph
+    equalizer = Equalizer(graph, 1.0)
+    assert len(equalizer.attentions) == len(equalizer.gated) == 2
+    ranges = {value: ChannelRange() for value in equalizer.observed()}
+    inputs = {key: torch.from_numpy(value) for key, value in batch(name).items()}
+    with torch.no_grad():
+        runner = FloatRunner(graph)
+        runner.run(inputs, observe=lambda v, x: ranges[v].update(x) if v in ranges else None)
+    wanted = run(graph, inputs)["logits"]
+    assert error(run(equalizer.apply(ranges), inputs)["logits"], wanted) < 1e-5
+
+
+def test_massive_channels_get_a_stream_of_20_bits() -> None:
+    wide = [n.op for n in program("llama, massive").graph if n.op.endswith("20")]
+    assert len(wide) >= 2
+    plain = {"base": "intformer", "promote_below_db": 0.0}
+    narrow = quantize(source("llama, massive"), [batch("llama, massive", 8, 12, 1)], plain)
+    assert not any(n.op.endswith("20") for n in narrow.graph)
+    inputs = batch("llama, massive")
+    wanted = original("llama, massive", inputs).numpy()
+    noise = [
+        np.abs(p.run(inputs)["logits"] * p.scales["logits"]["scale"] - wanted).mean()
+        for p in (program("llama, massive"), narrow)
+    ]
+    assert noise[0] < noise[1] / 2
 
 
 def test_layers_share_one_table_of_angles() -> None:

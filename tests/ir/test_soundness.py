@@ -88,6 +88,13 @@ def norm(rng: Rng) -> tuple[Operands, Attributes]:
     return operands, {"channels": channels, "eps": eps, "shift": shift, "dtype": dtype_of(rng)}
 
 
+def norm20(rng: Rng) -> tuple[Operands, Attributes]:
+    operands, attrs = norm(rng)
+    high = int(rng.integers(1, 2**19))
+    x = rng.integers(-high, high, operands[0][0].shape).astype(np.int32)
+    return [(x, Interval("int32", x.shape, -high, high)), *operands[1:]], attrs
+
+
 def l1_norm(rng: Rng) -> tuple[Operands, Attributes]:
     operands, attrs = norm(rng)
     return operands, {**attrs, "eps": int(2.0 ** rng.uniform(0, 30))}
@@ -238,6 +245,8 @@ GENERATORS: dict[str, Callable[[Rng], tuple[Operands, Attributes]]] = {
     "table": table,
     "layer_norm": norm,
     "rms_norm": norm,
+    "layer_norm20": norm20,
+    "rms_norm20": norm20,
     "attention": attention,
     "shift_attention": partial(published_attention, "shift"),
     "quadratic_attention": partial(published_attention, "quadratic"),

@@ -27,7 +27,7 @@ MACHINES = (
     Machine("i8mm", 4, False, 1),
 )
 
-FINGERPRINT = "344bdad5eae0c806"
+FINGERPRINT = "581dc16782b29cd4"
 """Of all plans below at PLAN_FORMAT."""
 
 

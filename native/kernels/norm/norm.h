@@ -1,4 +1,4 @@
-// LayerNorm and RMSNorm over rows of int16.
+// LayerNorm and RMSNorm over rows of int16, or of int32 that hold 20 bits.
 #pragma once
 
 #include "../common.h"
@@ -9,7 +9,8 @@ namespace intformer {
 enum class NormKind : int64_t { rms, layer, newton };
 
 struct Norm {
-  const int16_t* x;
+  const void* x;
+  DType x_type;
   int64_t channels;
   const int32_t* gain;    // per channel, padded to whole vectors
   const int64_t* offset;  // per channel, in the order of 64-bit lanes

@@ -20,6 +20,17 @@ struct Centre {
   int32_t limit;
 };
 
+// Σx and Σx² of the row that begins at `start`.
+static inline RowState moments_of(const Norm& n, int64_t start) {
+  RowState row{};
+  for (int64_t c = 0; c < n.channels; ++c) {
+    const int64_t x = load(n.x, n.x_type, start + c);
+    row.total += x;
+    row.squares += x * x;
+  }
+  return row;
+}
+
 // Σx / C to the nearest integer, ties upwards.
 static inline int32_t rounded_mean(const Norm& n, const RowState& row) {
   const int64_t lifted = row.total + n.channels * 32768 + n.channels / 2;

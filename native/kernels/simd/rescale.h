@@ -29,6 +29,9 @@ inline void store_as(DType type, void* data, int64_t i, V x) {
       return Isa::store_i8(static_cast<int8_t*>(data) + i, x);
     case DType::i16:
       return Isa::store_i16(static_cast<int16_t*>(data) + i, x);
+    case DType::i20:
+      x = Isa::min(Isa::max(x, Isa::set(kWideLow)), Isa::set(kWideHigh));
+      return Isa::store(static_cast<int32_t*>(data) + i, x);
     default:
       return Isa::store(static_cast<int32_t*>(data) + i, x);
   }

@@ -44,10 +44,10 @@ def divide_by_root(xp: Primitives, centred: Value, root: Value, *, reciprocal: i
     return xp.minimum(xp.maximum(narrow, -NORM_LIMIT), NORM_LIMIT)
 
 
-def norm_constants(channels: int) -> tuple[int, int]:
-    """(bits of the root, fraction bits of its reciprocal) for rows of int16 values."""
+def norm_constants(channels: int, width: int = 16) -> tuple[int, int]:
+    """(bits of the root, fraction bits of its reciprocal) for rows of values of ``width`` bits."""
     size = (channels - 1).bit_length()
-    return 16 + size, 28 + size
+    return width + size, width + 12 + size
 
 
 def layer_norm(
@@ -60,15 +60,16 @@ def layer_norm(
     eps: Scalar,
     shift: Scalar,
     dtype: str,
+    width: int = 16,
 ) -> Value:
-    """LayerNorm over the last axis of int16 ``x`` [..., C], C <= 8192.
+    """LayerNorm over the last axis of ``x`` [..., C] of 16 bits, C <= 8192; or 20, C < 2048.
 
     With d = C·x - Σx and V = C·Σx² - (Σx)² = C²·variance (both exact), the normalised value is
     d / √(V + eps), where eps = ε·C²/scale². ``gain`` int32 and ``offset`` int64 per channel carry
     gamma, beta, the output scale and zero point. (Ba et al., arXiv 1607.06450; exact root as
     opposed to the fixed-start Newton iteration of I-ViT, section 3.4.)
     """
-    bits, reciprocal = norm_constants(channels)
+    bits, reciprocal = norm_constants(channels, width)
     narrow = xp.cast(x, "int32")
     total = xp.sum(narrow, -1)
     wide = xp.cast(x, "int64")
@@ -96,9 +97,10 @@ def rms_norm(
     eps: Scalar,
     shift: Scalar,
     dtype: str,
+    width: int = 16,
 ) -> Value:
-    """RMSNorm over the last axis of int16 ``x`` [..., C]: C·x / √(C·Σx² + eps), else layer_norm."""
-    bits, reciprocal = norm_constants(channels)
+    """RMSNorm over the last axis of ``x`` [..., C]: C·x / √(C·Σx² + eps), else as layer_norm."""
+    bits, reciprocal = norm_constants(channels, width)
     wide = xp.cast(x, "int64")
     energy = xp.sum(wide * wide, -1) * channels
     centred = xp.cast(x, "int32") * channels

@@ -16,11 +16,13 @@ SATURATION = {
     "uint8": (0, 255),
     "int8": (-128, 127),
     "int16": (-32768, 32767),
+    "int20": (-(2**19), 2**19 - 1),
     "int32": (-(2**31), 2**31 - 1),
 }
-"""Range of a result by dtype; uint4 and uint6 are uint8 tensors with fewer levels."""
+"""Range of a result by dtype. uint4 and uint6 are uint8 tensors with fewer levels; int20 is an
+int32 tensor, the residual stream of models with a few very large values."""
 
-STORAGE = {"uint4": "uint8", "uint6": "uint8"}
+STORAGE = {"uint4": "uint8", "uint6": "uint8", "int20": "int32"}
 """The element type that holds a dtype of fewer bits."""
 
 

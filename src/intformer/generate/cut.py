@@ -16,6 +16,7 @@ CACHED = {"causal_attention", "causal_polynomial_attention"}
 
 POSITIONWISE = {
     *("linear", "linear16", "requantize", "add", "multiply", "table", "unpack4"),
+    *("layer_norm20", "rms_norm20"),
     *("layer_norm", "rms_norm", "l1_norm", "embedding", "tied_embedding", "repeat_batch"),
 }
 """Operators that compute each position from itself alone."""

@@ -90,9 +90,19 @@ def table(attrs: Attributes, operands: Sequence[Shape]) -> None:
 
 def norm(attrs: Attributes, operands: Sequence[Shape]) -> None:
     """Channels that are those of x, and an eps that the root has room for."""
+    _norm_of(16, attrs, operands)
+
+
+def norm20(attrs: Attributes, operands: Sequence[Shape]) -> None:
+    """As ``norm``, of int32 values with 20 bits; the root then has at most 31 bits."""
+    _require(attrs["channels"] <= 2**11, f"channels = {attrs['channels']}, at most {2**11}")
+    _norm_of(20, attrs, operands)
+
+
+def _norm_of(width: int, attrs: Attributes, operands: Sequence[Shape]) -> None:
     channels = _norm(attrs, operands)
-    bits, _ = arith.norm_constants(channels)
-    _room_for_eps(attrs, 4**bits - channels**2 * 2**30)
+    bits, _ = arith.norm_constants(channels, width)
+    _room_for_eps(attrs, 4**bits - channels**2 * 4 ** (width - 1))
 
 
 def newton_norm(attrs: Attributes, operands: Sequence[Shape]) -> None:

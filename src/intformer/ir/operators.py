@@ -8,6 +8,7 @@ artifact; ``dynamic`` attributes are single integers within stated bounds.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from intformer import arith
@@ -21,6 +22,7 @@ from intformer.ir.specification import (
     DTYPE,
     INT64,
     MULTIPLIER,
+    NORM20_OPERANDS,
     NORM_DYNAMIC,
     NORM_OPERANDS,
     NUMBERS,
@@ -122,6 +124,22 @@ _ALL = (
         static={"channels": int, **DTYPE},
         dynamic=NORM_DYNAMIC,
         constraint=constraints.norm,
+    ),
+    Operator(
+        "layer_norm20",
+        partial(arith.layer_norm, width=20),
+        NORM20_OPERANDS,
+        static={"channels": int, **DTYPE},
+        dynamic=NORM_DYNAMIC,
+        constraint=constraints.norm20,
+    ),
+    Operator(
+        "rms_norm20",
+        partial(arith.rms_norm, width=20),
+        NORM20_OPERANDS,
+        static={"channels": int, **DTYPE},
+        dynamic=NORM_DYNAMIC,
+        constraint=constraints.norm20,
     ),
     Operator(
         "l1_norm",

@@ -65,6 +65,7 @@ NORM_OPERANDS = (
     Operand("gain", ("int32",), rank=1, constant=True),
     OFFSET,
 )
+NORM20_OPERANDS = (Operand("x", ("int32",)), *NORM_OPERANDS[1:])
 QKV = tuple(Operand(name, ("uint8",), rank=3) for name in "qkv")
 POSITION = Operand("position", ("int64",), rank=1, optional=True)
 POLYNOMIAL = (

@@ -9,7 +9,10 @@ Each changes constants only and leaves the float function as it was:
 - *Values*: attention mixes value rows with weights that sum to 1, so a scale and shift per channel
   passes through it into the output projection.
 - *Keys and queries*: a factor per channel moves between them; a constant added to all keys changes
-  every score of a row alike and cancels in the softmax (SageAttention, arXiv 2410.02367).
+  every score of a row alike and cancels in the softmax (SageAttention, arXiv 2410.02367). If
+  both are rotated, the two channels of a rotation share the factor, and nothing is added.
+- *Gated values*: a factor per channel moves from a product into the layer behind it, out of the
+  linear layer that makes one of the two factors.
 """
 
 from __future__ import annotations
@@ -29,6 +32,10 @@ from intformer.quantize.observers import ChannelRange
 SMALLEST_WIDTH = 32
 """The narrowest channel is taken to be this fraction of the typical one."""
 
+GATED = 0.25
+"""Share of the range of a gated value's channel (as a power) that moves into the weights. A massive
+channel is a thousand times as wide as others; all of it would drown the other weights of a row."""
+
 SHARED = (*sorted(NORMS), "add")
 """Operators whose result both linear layers and the residual stream may read."""
 
@@ -44,11 +51,12 @@ class Equalizer:
         self.norms = dict(self._find_norms())
         self.shared = dict(self._find_shared())
         self.attentions = list(self._find_attentions())
+        self.gated = dict(self._find_gated())
 
     def observed(self) -> set[str]:
         """Values whose channel ranges ``apply`` needs."""
         heads = {value for node in self.attentions for value in node.inputs[:3]}
-        return set(self.norms) | set(self.shared) | heads
+        return set(self.norms) | set(self.shared) | set(self.gated) | heads
 
     def apply(self, ranges: dict[str, ChannelRange]) -> Graph:
         """The equalised graph."""
@@ -59,6 +67,10 @@ class Equalizer:
         for node in self.attentions:
             self._equalize_keys(node, ranges)
             self._equalize_values(node, ranges)
+        for value, (made, layer) in self.gated.items():
+            factor = _relative(ranges[value].width) ** (GATED * self.smoothing)
+            self._rescale_output(made, factor, torch.zeros_like(factor))
+            self._absorb(layer, factor, torch.zeros_like(factor))
         return self.graph
 
     def altered(self) -> list[str]:
@@ -66,6 +78,9 @@ class Equalizer:
         roots = share_scales(self.graph)
         changed = {roots[value] for value in self.observed() - set(self.shared)}
         changed |= {roots[node.output] for node in self.attentions}
+        changed |= {roots[made.output] for made, _ in self.gated.values()}
+        for node in self.attentions:
+            changed |= {roots[self._made(node, operand).output] for operand in (0, 1)}
         return sorted(value for value, root in roots.items() if root in changed)
 
     def _find_norms(self) -> Iterable[tuple[str, list[Node]]]:
@@ -105,12 +120,32 @@ class Equalizer:
 
     def _find_attentions(self) -> Iterable[Node]:
         for node in self.graph:
-            if node.op not in (*ATTENTIONS, "biased_attention") or "kv_heads" in node.attrs:
+            if node.op not in (*ATTENTIONS, "biased_attention"):
                 continue
-            sources = [self.producers.get(value) for value in node.inputs[:3]]
-            alone = all(len(self.consumers[value]) == 1 for value in node.inputs[:3])
-            if alone and all(self._is_own_linear(source) for source in sources):
+            sources = [self._projection(value) for value in node.inputs[:3]]
+            if all(self._is_own_linear(source) for source in sources):
                 yield node
+
+    def _projection(self, value: str) -> Node | None:
+        """The linear layer behind an operand of attention (perhaps rotated) that alone reads it."""
+        node = self.producers.get(value)
+        if len(self.consumers[value]) != 1 or node is None or node.op != "rotary":
+            return node if len(self.consumers[value]) == 1 else None
+        return self._projection(node.inputs[0])
+
+    def _find_gated(self) -> Iterable[tuple[str, tuple[Node, Node]]]:
+        """Products read by one linear layer, and a linear layer that makes one of their factors."""
+        for node in self.graph:
+            readers = self.consumers.get(node.output, [])
+            if node.op != "mul" or len(readers) != 1 or not self._is_own_linear(readers[0]):
+                continue
+            for value in node.inputs:
+                made = self.producers.get(value)
+                same = self.graph.types[value].shape[-1] == self.graph.types[node.output].shape[-1]
+                if same and len(self.consumers[value]) == 1 and self._is_own_linear(made):
+                    assert made is not None
+                    yield node.output, (made, readers[0])
+                    break
 
     def _equalize_norm(self, norm: Node, layers: list[Node], observed: ChannelRange) -> None:
         factor = _relative(observed.width) ** self.smoothing
@@ -147,20 +182,33 @@ class Equalizer:
         if len(readers) != 1 or not self._is_own_linear(readers[0]):
             return
         observed = ranges[attention.inputs[2]]
-        factor = _relative(observed.width) ** self.smoothing
-        self._rescale_output(self.producers[attention.inputs[2]], factor, observed.middle)
-        self._absorb(readers[0], factor, observed.middle)
+        factor, middle = _relative(observed.width) ** self.smoothing, observed.middle
+        self._rescale_output(self._made(attention, 2), factor, middle)
+        self._absorb(readers[0], _repeated(attention, factor), _repeated(attention, middle))
 
     def _equalize_keys(self, attention: Node, ranges: dict[str, ChannelRange]) -> None:
         queries, keys = (ranges[value] for value in attention.inputs[:2])
         reach = torch.maximum(queries.low.abs(), queries.high.abs()).double()
         reach = reach.clamp(min=float(reach.max()) * 1e-4 + 1e-12)
-        factor = torch.sqrt(keys.width / 2 / reach)
+        width, rotated = keys.width, self._is_rotated(attention)
+        reach = _over_queries(attention, reach)
+        if rotated:
+            reach, width = (_widest_of_pairs(attention, x) for x in (reach, width))
+        factor = torch.sqrt(width / 2 / reach)
         nothing = torch.zeros_like(factor)
         # Only the softmax does not see what all keys have in common.
-        common = keys.middle if attention.op == "attention" else nothing
-        self._rescale_output(self.producers[attention.inputs[1]], factor, common)
-        self._rescale_output(self.producers[attention.inputs[0]], 1 / factor, nothing)
+        common = keys.middle if attention.op == "attention" and not rotated else nothing
+        self._rescale_output(self._made(attention, 1), factor, common)
+        raised = _repeated(attention, 1 / factor)
+        self._rescale_output(self._made(attention, 0), raised, torch.zeros_like(raised))
+
+    def _made(self, attention: Node, operand: int) -> Node:
+        layer = self._projection(attention.inputs[operand])
+        assert layer is not None
+        return layer
+
+    def _is_rotated(self, attention: Node) -> bool:
+        return any(self.producers[value].op == "rotary" for value in attention.inputs[:2])
 
     def _rescale_output(self, layer: Node, factor: Tensor, shift: Tensor) -> None:
         """Make ``layer`` return (y - shift) / factor instead of y."""
@@ -191,3 +239,29 @@ def _relative(width: Tensor) -> Tensor:
     A channel that hardly varied in calibration is not blown up without limit: it may vary later.
     """
     return (width / torch.exp(torch.log(width).mean())).clamp(min=1 / SMALLEST_WIDTH)
+
+
+def _over_queries(attention: Node, channels: Tensor) -> Tensor:
+    """The largest of the heads of queries that read one head of keys, for its channels."""
+    heads, kv_heads = attention.attrs["heads"], attention.attrs.get("kv_heads")
+    if kv_heads is None:
+        return channels
+    assert isinstance(heads, int) and isinstance(kv_heads, int)
+    return channels.reshape(kv_heads, heads // kv_heads, -1).amax(1).flatten()
+
+
+def _repeated(attention: Node, channels: Tensor) -> Tensor:
+    """What belongs to channels of keys or values, for the channels of queries or of the result."""
+    heads, kv_heads = attention.attrs["heads"], attention.attrs.get("kv_heads")
+    if kv_heads is None:
+        return channels
+    assert isinstance(heads, int) and isinstance(kv_heads, int)
+    return channels.reshape(kv_heads, -1).repeat_interleave(heads // kv_heads, 0).flatten()
+
+
+def _widest_of_pairs(attention: Node, channels: Tensor) -> Tensor:
+    """The larger of the two channels that a rotation mixes, for both."""
+    kv_heads = attention.attrs.get("kv_heads", attention.attrs["heads"])
+    assert isinstance(kv_heads, int)
+    halves = channels.reshape(kv_heads, 2, -1)
+    return halves.amax(1, keepdim=True).expand_as(halves).flatten()

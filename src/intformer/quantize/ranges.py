@@ -8,17 +8,24 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from intformer.ir.float_ops import UNARY
+from intformer.ir.float_ops import NORMS, UNARY
 from intformer.ir.graph import Graph, Node
 from intformer.quantize.algorithms.clipping import Function, choose_affine, signal_to_noise
 from intformer.quantize.dyadic import dyadic_scale
 from intformer.quantize.lowering.unary import LINEAR_ABOVE, apply
+from intformer.quantize.massive import needs_20_bits
 from intformer.quantize.observers import Histogram
 from intformer.quantize.params import Affine, Decisions
 from intformer.quantize.recipe import Recipe
 
-PROMOTED_LEVELS = 2**13 - 1
-"""Largest magnitude of a 16-bit table result: leaves room for 32-bit sums over 4096 inputs."""
+FEWEST_LEVELS, MOST_LEVELS = 2**13 - 1, 2**15 - 1
+"""Largest magnitude of a promoted value that linear layers read, over 4096 inputs and over few."""
+
+MEAN_WEIGHT = 80
+"""No layer's weights are larger than this on average, as integers of 8 bits."""
+
+GATE_REACH = 1.5
+"""A gate is evaluated in two parts if it reaches this many times beyond its bend."""
 
 DB_PER_BIT = 20 * math.log10(2)
 """What each bit less costs any value."""
@@ -52,6 +59,8 @@ class Ranges:
         for node in self.graph:
             if node.op in UNARY:
                 self._widen(node, decisions)
+            elif node.op == "mul" or (node.op in NORMS and self._read_by_tied(node.output)):
+                self._promote(self.roots[node.output], decisions)
         if self.recipe.scale_bits:
             for table in (decisions.streams, decisions.activations):
                 table.update({root: self._dyadic(affine) for root, affine in table.items()})
@@ -64,8 +73,15 @@ class Ranges:
     def _stream(self, root: str) -> Affine:
         """Symmetric; outputs of the program always have 16 bits."""
         outputs = {self.roots[value] for value in self.graph.outputs.values()}
-        bits = 16 if root in outputs else self.recipe.residual_bits
+        bits: int = 16 if root in outputs else self.recipe.residual_bits
+        if bits == 16 and root not in outputs and self._is_massive(root):
+            bits = 20
         return Affine(self._largest(root, self.wide) / (2 ** (bits - 1) - 1), 0, f"int{bits}")
+
+    def _is_massive(self, root: str) -> bool:
+        producer, alone = self.producers.get(root), list(self.roots.values()).count(root) == 1
+        seen = self.wide[root]
+        return alone and needs_20_bits(self.graph, producer, self.readers(root), seen, self.recipe)
 
     def _largest(self, root: str, seen: dict[str, Histogram]) -> float:
         extent = max(abs(seen[root].low), abs(seen[root].high), 1e-9)
@@ -91,19 +107,42 @@ class Ranges:
         function is then evaluated in two parts, see ``lowering.unary``.
         """
         root, source = self.roots[node.output], self.roots[node.inputs[0]]
-        if root in self.narrow and self._is_too_coarse(root, decisions.activations[root]):
-            del decisions.activations[root]
-            self.wide[root] = self.narrow[root]
-        promoted = root not in decisions.activations and self._only_linear(root)
-        if not promoted:
-            return
-        scale = self._largest(root, self.wide) / PROMOTED_LEVELS
-        decisions.streams[root] = Affine(scale, 0, "int16")
+        promoted = self._promote(root, decisions)
         bend = LINEAR_ABOVE.get(node.op)
-        if bend is None or self.narrow[source].high <= bend or not self._is_own_linear(source):
+        if bend is None or not (promoted or self._is_gate(root)):
+            return
+        least = bend if promoted else GATE_REACH * bend
+        if self.narrow[source].high <= least or not self._is_own_linear(source):
             return
         decisions.activations[source] = self._activation(source, bend)
         decisions.splits[node.output] = self.narrow[source].high * self.recipe.residual_margin
+
+    def _promote(self, root: str, decisions: Decisions) -> bool:
+        """Give a value that linear layers alone read 16 bits if 8 lose too much, or have none."""
+        if root in self.narrow and self._is_too_coarse(root, decisions.activations[root]):
+            del decisions.activations[root]
+            self.wide[root] = self.narrow[root]
+        if root in decisions.activations or not self._only_linear(root):
+            return False
+        scale = self._largest(root, self.wide) / self._levels(root)
+        decisions.streams[root] = Affine(scale, 0, "int16")
+        return True
+
+    def _levels(self, root: str) -> int:
+        """Largest magnitude with which sums of products fit 32 bits."""
+        weights = [self.graph.constants[node.inputs[1]] for node in self.readers(root)]
+        depth = max(int(weight.shape[1]) for weight in weights)
+        return min(max(2**31 // (MEAN_WEIGHT * depth), FEWEST_LEVELS), MOST_LEVELS)
+
+    def _is_gate(self, root: str) -> bool:
+        """Whether products alone read the value."""
+        readers = self.readers(root)
+        return bool(readers) and all(node.op == "mul" for node in readers)
+
+    def _read_by_tied(self, value: str) -> bool:
+        """Whether a layer reads the value whose weights are an embedding's too."""
+        layers = [node for node in self.consumers.get(value, []) if node.op == "linear"]
+        return any(len(self.consumers[node.inputs[1]]) > 1 for node in layers)
 
     def _is_too_coarse(self, root: str, affine: Affine) -> bool:
         """Whether more is lost than its bits explain; a channel that never changes is no signal."""

@@ -19,6 +19,7 @@ from intformer.runtime.memory import Location
 from intformer.runtime.operands import (
     as_int16,
     broadcast_strides,
+    clip_wide,
     copy_step,
     materialised,
     strides_of,
@@ -50,9 +51,11 @@ def emit(builder: Builder, group: Group) -> None:
 
 
 def _limit_levels(builder: Builder, node: Node) -> None:
-    """Clip a result of fewer than 8 bits in place: kernels clip to whole bytes."""
+    """Clip a result in place to fewer bits than its type has: kernels clip to whole types."""
     dtype = str(node.attrs.get("dtype"))
-    if dtype in STORAGE:
+    if dtype == "int20" and node.op not in ("add", "requantize"):
+        clip_wide(builder, node.output)
+    elif STORAGE.get(dtype) == "uint8":
         levels = builder.constant(("levels", dtype), lambda: clipped_levels(dtype))
         place = builder.locate(node.output)
         shape = builder.shape(node.output) or (1,)
@@ -66,6 +69,15 @@ def _integer(node: Node, key: str) -> int:
 
 def _dtype_code(builder: Builder, name: str) -> int:
     return DTYPE_CODES[builder.dtype(name)]
+
+
+def _result_code(builder: Builder, node: Node) -> int:
+    """The code of a result's type; 20 bits have one of their own."""
+    return (
+        DTYPE_CODES["int20"]
+        if node.attrs["dtype"] == "int20"
+        else _dtype_code(builder, node.output)
+    )
 
 
 def _row_operand(
@@ -84,7 +96,8 @@ def _rescale(builder: Builder, node: Node) -> None:
     values, multipliers, offset = node.inputs[:count], node.inputs[count:-1], node.inputs[-1]
     target = builder.shape(node.output) or (1,)
     operands = [_row_operand(builder, name, target) for name in values]
-    types = [_dtype_code(builder, name) for name in (values[0], values[-1], node.output)]
+    types = [_dtype_code(builder, name) for name in (values[0], values[-1])]
+    types.append(_result_code(builder, node))
     parameters = [_channel_constant(builder, name, target[-1]) for name in multipliers]
     places = [operands[0][0], operands[1][0] if count == 2 else None, builder.define(node.output)]
     places += [parameters[0], parameters[1] if count == 2 else None]
@@ -130,13 +143,15 @@ def _shift_gelu(builder: Builder, node: Node) -> None:
 
 def _norm(builder: Builder, node: Node) -> None:
     shape = builder.shape(node.inputs[0])
-    bits, reciprocal = norm_constants(_integer(node, "channels"))
+    wide = node.op.endswith("20")
+    bits, reciprocal = norm_constants(_integer(node, "channels"), 20 if wide else 16)
     numbers = [math.prod(shape[:-1]), shape[-1], _integer(node, "eps"), _integer(node, "shift")]
-    numbers += [bits, reciprocal, _NORM_KINDS[node.op], cast(int, node.attrs.get("start", 0))]
-    numbers.append(_dtype_code(builder, node.output))
+    kind = _NORM_KINDS[node.op.removesuffix("20")]
+    numbers += [bits, reciprocal, kind, cast(int, node.attrs.get("start", 0))]
+    numbers += [DTYPE_CODES["int32" if wide else "int16"], _dtype_code(builder, node.output)]
     gain = _channel_constant(builder, node.inputs[1], shape[-1])
     offset = _lane_constant(builder, node.inputs[2], shape[-1])
-    x = as_int16(builder, node.inputs[0])
+    x = builder.locate(node.inputs[0]) if wide else as_int16(builder, node.inputs[0])
     builder.step("norm", [x, gain, offset, builder.define(node.output)], numbers)
 
 
@@ -289,6 +304,7 @@ _EMITTERS: dict[str, Callable[[Builder, Node], None]] = {
     "table": _table,
     "layer_norm": _norm,
     "rms_norm": _norm,
+    **dict.fromkeys(("layer_norm20", "rms_norm20"), _norm),
     "newton_norm": _norm,
     "shift_gelu": _shift_gelu,
     **dict.fromkeys(_SOFTMAX_KINDS, _attention),

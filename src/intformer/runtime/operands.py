@@ -55,13 +55,30 @@ def as_int16(builder: Builder, name: str) -> Location:
     """The value ``name`` as int16; an int8 one is widened as (2·x) >> 1."""
     if builder.dtype(name) == "int16":
         return builder.locate(name)
-    shape, machine = builder.shape(name), builder.machine
+    shape = builder.shape(name)
     wide = builder.scratch(2 * math.prod(shape))
-    width, rows = shape[-1], math.prod(shape[:-1])
-    two, zero = np.full(1, 2, np.int32), np.zeros(1, np.int64)
-    factor = builder.constant(("twice", width), lambda: channels(two, width, machine.lanes))
-    offset = builder.constant(("nothing", width), lambda: channels(zero, width, machine.lanes))
-    codes = [DTYPE_CODES[dtype] for dtype in ("int8", "int8", "int16")]
-    places = [builder.locate(name), None, wide, factor, None, offset]
-    builder.step("rescale", places, [rows, width, 1, *codes, 1, rows, width, width])
+    builder.step("rescale", *_doubled(builder, shape, builder.locate(name), wide, _BYTES))
     return wide
+
+
+def clip_wide(builder: Builder, name: str) -> None:
+    """Clip the int32 value ``name`` to 20 bits in place, as (2·x) >> 1."""
+    shape = builder.shape(name) or (1,)
+    builder.step(
+        "rescale", *_doubled(builder, shape, builder.locate(name), builder.locate(name), _WIDE)
+    )
+
+
+_BYTES, _WIDE = ("int8", "int8", "int16"), ("int32", "int32", "int20")
+
+
+def _doubled(
+    builder: Builder, shape: tuple[int, ...], x: Location, out: Location, types: tuple[str, ...]
+) -> tuple[list[Location | None], list[int]]:
+    """Places and numbers of a rescale step that keeps every value: (2·x) >> 1."""
+    width, rows, lanes = shape[-1], math.prod(shape[:-1]), builder.machine.lanes
+    two, zero = np.full(1, 2, np.int32), np.zeros(1, np.int64)
+    factor = builder.constant(("twice", width), lambda: channels(two, width, lanes))
+    offset = builder.constant(("nothing", width), lambda: channels(zero, width, lanes))
+    codes = [DTYPE_CODES[dtype] for dtype in types]
+    return [x, None, out, factor, None, offset], [rows, width, 1, *codes, 1, rows, width, width]

@@ -13,7 +13,7 @@ from intformer.runtime.fuse import Group
 from intformer.runtime.memory import Kind, Location, Storage, place
 from intformer.runtime.packing import Constants
 
-DTYPE_CODES = {"uint8": 0, "bool": 0, "int8": 1, "int16": 2, "int32": 3, "int64": 4}
+DTYPE_CODES = {"uint8": 0, "bool": 0, "int8": 1, "int16": 2, "int32": 3, "int64": 4, "int20": 5}
 """The native DType of each element type."""
 
 ITEM_SIZE = {"uint8": 1, "bool": 1, "int8": 1, "int16": 2, "int32": 4, "int64": 8}

@@ -75,7 +75,7 @@ def lower_norm(context: Context, request: Request, node: Node, form: Form, name:
     ratio = np.clip(gamma / target.scale * kind.unit, -STEEPEST, STEEPEST)
     shift = shift_for(ratio)
     return context.emit(
-        kind.op,
+        f"{kind.op}20" if source.dtype == "int20" else kind.op,
         (
             x,
             context.constant(f"{name}.gain", multipliers(ratio, shift)),
