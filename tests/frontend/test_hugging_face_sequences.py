@@ -12,13 +12,17 @@ import onnxruntime
 import pytest
 import torch
 from frontend_models import awake, check_graph, error, run
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from intformer import artifact, quantize
-from intformer.errors import CaptureError
+from intformer.errors import CaptureError, InputError
+from intformer.evaluate.sequence_calibration import describe_sequences
 from intformer.frontend.sources import Source, load_source
 from intformer.generate.model import SequenceModel
 from intformer.generate.options import Options
 from intformer.generate.sample import generate
+from intformer.generate.special import SpecialTokens
 from intformer.program import Program
 from intformer.quantize.equalize import Equalizer
 from intformer.quantize.float_run import FloatRunner
@@ -218,6 +222,19 @@ def test_massive_channels_get_a_stream_of_20_bits() -> None:
         for p in (program("llama, massive"), narrow)
     ]
     assert noise[0] < noise[1] / 2
+
+
+def test_a_tokenizer_in_the_folder_belongs_to_the_model(tmp_path: Path) -> None:
+    make("marian").save_pretrained(tmp_path)
+    assert load_source(f"hf:{tmp_path}").preprocess is None
+    with pytest.raises(InputError, match=r"without a tokenizer\.json \(SentencePiece"):
+        describe_sequences(source("marian"))
+    words = {f"w{i}": i for i in range(WORDS)}
+    Tokenizer(WordLevel(words, unk_token="w1")).save(str(tmp_path / "tokenizer.json"))
+    found = load_source(f"hf:{tmp_path}").preprocess
+    last = WORDS - 1
+    assert found.special == SpecialTokens((last,), END, (END,), (last,))
+    assert found.max_length == LENGTH
 
 
 def test_layers_share_one_table_of_angles() -> None:

@@ -87,5 +87,8 @@ def preprocess_of(source: Source) -> SequencePreprocess:
     from intformer.frontend.preprocess import SequencePreprocess
 
     if not isinstance(source.preprocess, SequencePreprocess):
-        raise InputError(f"{source.name}: comes without a tokenizer; use the folder of the model")
+        raise InputError(
+            f"{source.name}: comes without a tokenizer.json (SentencePiece files are not read); "
+            "put one into the model's folder, or quantize it in Python, where it takes token ids"
+        )
     return source.preprocess

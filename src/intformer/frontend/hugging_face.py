@@ -8,6 +8,7 @@ for decoding are cut out of that (docs/sequence.md).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import MethodType
 from typing import Any
 
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 
 from intformer.errors import CaptureError
 from intformer.frontend.capture import capture
+from intformer.frontend.preprocess import SequencePreprocess
+from intformer.generate.special import SpecialTokens
 from intformer.ir.graph import Graph
 
 LANGUAGE_MODELS = ("GPT2LMHeadModel", "LlamaForCausalLM")
@@ -25,6 +28,9 @@ ARCHITECTURES = (*LANGUAGE_MODELS, *TRANSLATION_MODELS)
 
 FIXED_ROTATIONS = ("default", "linear", "llama3", "yarn")
 """Rotary embeddings whose angles depend on the position alone."""
+
+TEXT_LENGTH = 512
+"""Tokens of a text for calibration and measurement, unless the model takes fewer."""
 
 ATTENTION = "intformer"
 """The name of ``attend`` in the library's table of attentions."""
@@ -55,6 +61,29 @@ def capture_sequence_model(model: Any, architecture: str) -> Graph:
         dynamic={decoded: {0: "N", 1: "T"}},
         limits={"S": longest, "T": longest},
     )
+
+
+def preprocess_of(folder: Path, model: Any, architecture: str) -> SequencePreprocess | None:
+    """Tokenizer and special tokens; ``None`` without a tokenizer.json or an end token.
+
+    SentencePiece files (``source.spm``) are not read: such a model takes and gives token ids.
+    """
+    config, tokenizer = model.config, folder / "tokenizer.json"
+    end, start = _first(config.eos_token_id), _first(config.bos_token_id)
+    if not tokenizer.is_file() or end is None:
+        return None
+    length = min(TEXT_LENGTH, int(config.max_position_embeddings))
+    special = SpecialTokens((end if start is None else start,), end)
+    if architecture in TRANSLATION_MODELS:
+        hidden = () if config.pad_token_id in (None, end) else (config.pad_token_id,)
+        special = SpecialTokens((config.decoder_start_token_id,), end, (end,), hidden)
+    return SequencePreprocess(tokenizer, special, length)
+
+
+def _first(token: int | list[int] | None) -> int | None:
+    if isinstance(token, list):
+        return token[0] if token else None
+    return token
 
 
 def check(config: Mapping[str, Any]) -> None:

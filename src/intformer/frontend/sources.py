@@ -15,6 +15,7 @@ from torch import nn
 from intformer.errors import CaptureError
 from intformer.frontend.capture import capture, name_logits
 from intformer.frontend.hugging_face import ARCHITECTURES, capture_sequence_model
+from intformer.frontend.hugging_face import preprocess_of as sequence_preprocess
 from intformer.frontend.onnx_import import import_onnx
 from intformer.frontend.preprocess import (
     ImagePreprocess,
@@ -233,7 +234,8 @@ def _load_hugging_face(name: str, weights: Path | None, outputs: Sequence[str] |
         preprocess = of_hugging_face_images(folder, (height, width))
         return _image_source(model, preprocess, wanted, "hf", name)
     if architecture in ARCHITECTURES:
-        return Source(capture_sequence_model(model, architecture), None, model, "hf", name)
+        text = sequence_preprocess(folder, model, architecture)
+        return Source(capture_sequence_model(model, architecture), text, model, "hf", name)
     return _text_source(model, folder, wanted, name)
 
 
