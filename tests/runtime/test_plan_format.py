@@ -27,7 +27,7 @@ MACHINES = (
     Machine("i8mm", 4, False, 1),
 )
 
-FINGERPRINT = "581dc16782b29cd4"
+FINGERPRINT = "cf9bd1937a51c8f3"
 """Of all plans below at PLAN_FORMAT."""
 
 
