@@ -43,12 +43,14 @@ PROBE_ROUNDS = 100_000
 
 @dataclass(frozen=True)
 class KernelPlan:
-    """What to measure: shapes (K, N), rows (M), threads, and turns of each kernel."""
+    """What to measure: shapes (K, N), rows (M), threads, turns of each kernel, and the names of the
+    kernels (all if empty)."""
 
     shapes: Sequence[tuple[int, int]] = SHAPES
     rows: int = 197
     threads: Sequence[int] = (1, 2)
     rounds: int = 60
+    kernels: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,8 @@ def measure_here(plan: KernelPlan) -> Iterator[KernelRow]:
     """Rows of the level of this process."""
     for threads in plan.threads:
         for kernel in _kernels(plan):
-            yield _measure(kernel, threads, plan.rounds)
+            if not plan.kernels or kernel.name in plan.kernels:
+                yield _measure(kernel, threads, plan.rounds)
 
 
 def _kernels(plan: KernelPlan) -> Iterator[Kernel]:
