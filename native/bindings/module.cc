@@ -52,11 +52,12 @@ void rank_rows(const Table<int16_t, 2>& logits, const Table<int32_t, 1>& weights
                     int64_t(octaves.shape(0)) == rows && int64_t(octaves.shape(1)) == keep &&
                     int64_t(totals.size()) == rows;
   if (!fits) throw nb::value_error("rank_rows: shapes do not fit each other");
+  const RankRowFn rank = kernels().sequence->rank_row;
   nb::gil_scoped_release release;
   for (int64_t i = 0; i < rows; ++i) {
     const Ranking row{logits.data() + i * count, count, weights.data(), costs.data(),
                       closed.data()};
-    totals.data()[i] = rank_row(row, keep, tokens.data() + i * keep, octaves.data() + i * keep);
+    totals.data()[i] = rank(row, keep, tokens.data() + i * keep, octaves.data() + i * keep);
   }
 }
 

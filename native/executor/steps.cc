@@ -300,8 +300,9 @@ void embedding_run(const Step& step, const Pointers& pointers, Range tokens, std
   embedding(read_embedding(step, pointers), tokens);
 }
 
+// The same numbers, then [lanes, depth] of a packed weight.
 void tied_embedding_run(const Step& step, const Pointers& pointers, Range tokens, std::byte*) {
-  tied_embedding(read_embedding(step, pointers), tokens);
+  tied_embedding({read_embedding(step, pointers), step.numbers.at(6), step.numbers.at(7)}, tokens);
 }
 
 // --- sum, argmax: numbers [outer, axis, inner, type]

@@ -51,3 +51,15 @@ def test_shapes_that_do_not_fit_are_refused():
         ranking.native.rank_rows(
             logits, *tables, np.zeros(4, np.uint8), *results, np.empty(2, np.int64)
         )
+
+
+@pytest.mark.parametrize("words", [1, 63, 64, 65, 130, 1000])
+def test_equal_logits_go_by_token_in_every_block(words):
+    random = np.random.default_rng(words)
+    logits = random.integers(-3, 4, (5, words)).astype(np.int16)
+    logits[1] = 7
+    closed = (random.random(words) < 0.3).astype(np.uint8)
+    scale = LogitScale.of(0.02)
+    found = ranking._native_rows(logits, scale, closed, 12)
+    for one, other in zip(found, numpy_rows(logits, scale, closed, 12), strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -14,6 +14,7 @@
 #else
 #include "x86_forms.h"
 #endif
+#include "../simd/deliver.h"
 #include "probabilities.h"
 
 namespace intformer {
@@ -345,21 +346,7 @@ void deliver(const Work& w, const int32_t* mixed, int32_t total, int64_t out) {
       a.softmax == Softmax::exp2 ? a.gain / (total < 255 ? 255 : total) : a.gain;
   // The whole fits in int32; without the zero point's term, the sum may have wrapped.
   const auto own = static_cast<int32_t>(kNarrow ? wrap_mul(kOffset - a.v_zero, total) : 0);
-  if (inverse > INT32_MAX) {
-    for (int64_t d = 0; d < a.value_size; ++d) {
-      const int64_t value = wrap_add(wrap_mul(wrap_add32(mixed[d], own), inverse), a.offset);
-      store(a.out, a.out_type, out + d, shifted(value, a.shift));
-    }
-    return;
-  }
-  const Factor factor = factor_of(static_cast<int32_t>(inverse));
-  const Wide constant = wide_of(a.offset);
-  const Isa::Shift shift = Isa::shift(a.shift);
-  for (int64_t d = 0; d < a.value_size; d += kLanes) {
-    const V sum = Isa::add(Isa::load(mixed + d), Isa::set(own));
-    const V x = merged(plus(product(sum, factor), constant), shift);
-    store_lanes(a.out_type, a.out, out + d, x, a.value_size - d);
-  }
+  deliver_row({a.out, a.out_type, inverse, a.offset, a.shift}, mixed, own, a.value_size, out);
 }
 
 void attend_rows(const Work& w, const Scoring& c, const uint8_t* q, int count, const int32_t* bias,

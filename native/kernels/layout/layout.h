@@ -44,8 +44,14 @@ struct Embedding {
 
 void embedding(const Embedding&, Range tokens);
 
-// The same with the table's columns as rows: `rows` is [channels, vocabulary].
-void tied_embedding(const Embedding&, Range tokens);
+// The same with the columns of a weight as rows: `rows` is [channels, vocabulary], or what packing
+// for products has made of that, [vocabulary / lanes][depth / 4][lanes][4].
+struct TiedEmbedding {
+  Embedding e;
+  int64_t lanes, depth;  // 0 lanes: not packed
+};
+
+void tied_embedding(const TiedEmbedding&, Range tokens);
 
 // Rows of bytes written into a cache [batch, length, width] where each row of the batch stands.
 struct Append {

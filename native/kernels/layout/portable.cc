@@ -89,6 +89,13 @@ void argmax_line(const Reduce& r, int64_t outer, int64_t j) {
   static_cast<int64_t*>(r.out)[outer * r.inner + j] = best;
 }
 
+// Where a packed or plain weight has its channel `c` of `column`.
+int64_t tied_place(const TiedEmbedding& t, int64_t column, int64_t c) {
+  if (t.lanes == 0) return c * t.e.vocabulary + column;
+  const int64_t panel = column / t.lanes * t.depth, lane = column % t.lanes;
+  return (panel + c / 4 * 4) * t.lanes + lane * 4 + c % 4;
+}
+
 }  // namespace
 
 void copy(const Copy& c, Range outer) {
@@ -127,15 +134,16 @@ void embedding(const Embedding& e, Range tokens) {
   }
 }
 
-void tied_embedding(const Embedding& e, Range tokens) {
+void tied_embedding(const TiedEmbedding& t, Range tokens) {
+  const Embedding& e = t.e;
   const int64_t half = int64_t{1} << (e.shift - 1);
-  for (int64_t t = tokens.begin; t < tokens.end; ++t) {
-    const int64_t id = load(e.ids, e.ids_type, t);
+  for (int64_t i = tokens.begin; i < tokens.end; ++i) {
+    const int64_t id = load(e.ids, e.ids_type, i);
     const int64_t column = id >= 0 && id < e.vocabulary ? id : 0;
     const int64_t multiplier = e.multiplier[column];
     for (int64_t c = 0; c < e.channels; ++c) {
-      const int64_t value = e.rows[c * e.vocabulary + column] * multiplier + half;
-      store(e.out, e.out_type, t * e.channels + c, shifted(value, e.shift));
+      const int64_t value = e.rows[tied_place(t, column, c)] * multiplier + half;
+      store(e.out, e.out_type, i * e.channels + c, shifted(value, e.shift));
     }
   }
 }

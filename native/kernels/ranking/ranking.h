@@ -18,6 +18,6 @@ struct Ranking {
 
 // Writes the `keep` open tokens of the smallest octaves in rising order, of equals the smaller
 // token first, and -1 with octaves 0 behind the last one; returns the sum of all weights.
-int64_t rank_row(const Ranking& row, int64_t keep, int64_t* tokens, int64_t* octaves);
+using RankRowFn = int64_t (*)(const Ranking& row, int64_t keep, int64_t* tokens, int64_t* octaves);
 
 }  // namespace intformer

@@ -1,9 +1,12 @@
+#include "../ranking/rank.h"
 #include "loops.h"
+#include "vectors.h"
 
 namespace intformer {
 
 namespace dotprod {
-const SequenceKernels sequence = {sequence_attention, multiply, rotary, l1_norm};
+const SequenceKernels sequence = {sequence_attention<VectorProducts>, multiply, rotary, l1_norm,
+                                  rank_row};
 }
 
 }  // namespace intformer

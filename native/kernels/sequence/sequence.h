@@ -3,6 +3,7 @@
 #pragma once
 
 #include "../common.h"
+#include "../ranking/ranking.h"
 
 namespace intformer {
 
@@ -66,7 +67,11 @@ struct SequenceKernels {
   MultiplyFn multiply;
   RotaryFn rotary;
   L1NormFn l1_norm;
+  RankRowFn rank_row;
 };
+
+// Scratch has room for whole vectors of this many values.
+constexpr int64_t kScratchLanes = 16;
 
 // Bytes of scratch per thread that attention takes.
 int64_t sequence_attention_scratch(int64_t keys, int64_t size);

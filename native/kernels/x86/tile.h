@@ -100,7 +100,7 @@ inline __attribute__((always_inline)) void tile_pairs(Isa::V (&sums)[Rows][Vecto
   }
 }
 
-// A single row reads B once and waits for memory: the panels of the next tile are asked for early.
+// Few rows read B once and wait for memory: the panels of the next tile are asked for early.
 template <int Vectors, int Steps>
 inline __attribute__((always_inline)) void prefetch_next(const TileSource& s, const std::byte* b) {
   INTFORMER_UNROLL for (int v = 0; v < Vectors; ++v) {
@@ -133,7 +133,7 @@ inline __attribute__((always_inline)) void tile_with(const TileSource& s, int64_
   const std::byte* next = s.next;
   const auto advance = [&](int64_t steps) __attribute__((always_inline)) {
     for (int64_t step = 0; step < steps; step += Dot::kSteps) {
-      if constexpr (Rows == 1) prefetch_next<Vectors, Dot::kSteps>(s, b);
+      if constexpr (Rows <= 4) prefetch_next<Vectors, Dot::kSteps>(s, b);
       if constexpr (InPairs<Dot>) {
         tile_pairs<Dot>(sums, s, a, b);
       } else {

@@ -84,9 +84,14 @@ def _packed(builder: Builder, linear: Node) -> tuple[Location, int]:
         builder.machine.level, linear.op, builder.graph.types[builder.packed[name].inputs[0]].shape
     ):
         return _nibbles(builder, builder.packed[name]), Form.NIBBLES
+    return packed_weight(builder, name, linear.op)
+
+
+def packed_weight(builder: Builder, name: str, op: str) -> tuple[Location, Form]:
+    """The int8 weight of products ``op`` as their kernel reads it, and the form of these."""
     form = builder.constants.note(
-        ("form", name, linear.op),
-        lambda: choose_form(builder.machine.level, linear.op, builder.stored(name)),
+        ("form", name, op),
+        lambda: choose_form(builder.machine.level, op, builder.stored(name)),
     )
     key = ("weight", name, form)
     if form is Form.PLAIN:

@@ -10,6 +10,8 @@ import numpy as np
 
 from intformer.arith import norm_constants
 from intformer.ir.graph import Array, Node
+from intformer.runtime.emit_linear import packed_weight
+from intformer.runtime.forms import LAYOUTS
 from intformer.runtime.memory import Location
 from intformer.runtime.operands import as_int16, materialised
 from intformer.runtime.plan import DTYPE_CODES, ITEM_SIZE, Builder
@@ -110,10 +112,23 @@ def _positions_at(builder: Builder, node: Node) -> None:
 def _tied_embedding(builder: Builder, node: Node) -> None:
     ids, weight, multiplier = node.inputs
     width, vocabulary = builder.shape(weight)
+    rows, lanes, depth = _tied_rows(builder, weight)
     numbers = [math.prod(builder.shape(ids)), width, vocabulary, _integer(node, "shift")]
-    numbers += [_code(builder, ids), _code(builder, node.output)]
-    places: list[Location | None] = [builder.locate(name) for name in (ids, weight, multiplier)]
+    numbers += [_code(builder, ids), _code(builder, node.output), lanes, depth]
+    places: list[Location | None] = [builder.locate(ids), rows, builder.locate(multiplier)]
     builder.step("tied_embedding", [*places, builder.define(node.output)], numbers)
+
+
+def _tied_rows(builder: Builder, weight: str) -> tuple[Location, int, int]:
+    """A weight as a table: as products have it packed, so that it is stored once, or as it lies."""
+    tied = any(node.op == "linear" and node.inputs[1] == weight for node in builder.graph)
+    if tied and weight not in builder.packed:
+        place, form = packed_weight(builder, weight, "linear")
+        layout = LAYOUTS.get(form)
+        if layout is not None and layout.group == 4:
+            depth = -(-int(builder.shape(weight)[0]) // layout.multiple) * layout.multiple
+            return place, builder.machine.lanes, depth
+    return builder.locate(weight), 0, 0
 
 
 SEQUENCE_EMITTERS: dict[str, Callable[[Builder, Node], None]] = {
