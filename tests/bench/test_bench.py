@@ -132,7 +132,7 @@ def test_bad_arguments_are_one_line(arguments, said):
 
 def test_failures_in_an_engine_are_errors_of_one_line(tmp_path):
     Job(tmp_path, tmp_path / "none.onnx", "logits", False).save()
-    process = Process(Job.load(tmp_path), "intformer", 1)
+    process = Process.of_engine(Job.load(tmp_path), "intformer", 1)
     try:
         with pytest.raises(EngineError, match=r"none\.onnx"):
             process.ask("load", batch=1)
@@ -141,7 +141,7 @@ def test_failures_in_an_engine_are_errors_of_one_line(tmp_path):
 
 
 def test_a_process_that_dies_says_so(tmp_path):
-    process = Process(Job(tmp_path, tmp_path / "x", "y", False), "intformer", 1)
+    process = Process.of_engine(Job(tmp_path, tmp_path / "x", "y", False), "intformer", 1)
     with pytest.raises(EngineError, match="its process ended with status 1"):
         process.ask("load", batch=1)
     process.close()
@@ -153,7 +153,7 @@ def test_workers_end_with_the_benchmark_even_when_stopped(tmp_path):
     starter = (
         "from pathlib import Path; from intformer.evaluate.bench.job import Job; "
         "from intformer.evaluate.bench.process import EngineError, Process; import os\n"
-        f"process = Process(Job.load(Path({str(tmp_path)!r})), 'ort', 1)\n"
+        f"process = Process.of_engine(Job.load(Path({str(tmp_path)!r})), 'ort', 1)\n"
         "process.ask('prepare')\n"  # answered, so it is stopped now
         "print(process._child.pid, flush=True); os._exit(0)"
     )

@@ -27,7 +27,10 @@ class Decoder(Protocol):
     """A model in the middle of decoding: one row per hypothesis, each with a cache of its own."""
 
     def step(self, tokens: Integers) -> Integers:
-        """Append ``tokens`` int64 [N], one to each row; int16 logits [N, V] of what follows."""
+        """Append ``tokens`` int64 [N], one to each row; int16 logits [N, V] of what follows.
+
+        The logits are valid until the next step.
+        """
 
     def select(self, rows: Integers) -> None:
         """Row i becomes what row ``rows[i]`` is now; rows may repeat or be left out."""

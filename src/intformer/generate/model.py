@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -13,6 +13,7 @@ from intformer.generate.cut import CAPACITY, POSITION, TOKENS, StepPrograms, cut
 from intformer.generate.decoder import Integers
 from intformer.generate.fixed_point import LogitScale
 from intformer.ir.graph import Graph
+from intformer.runtime.memory import aligned_empty
 from intformer.runtime.session import Session
 
 CACHE_STEP = 32
@@ -39,7 +40,8 @@ class SequenceModel:
         self.scale = logit_scale(forward)
         encoder, step = self.programs.encoder, self.programs.step
         self.encode = None if encoder is None else Session(encoder, threads).run
-        self.step = Session(step, threads).run
+        self.step = Session(step, threads)
+        self.words = step.input_ranges.get(TOKENS, (0, 2**63 - 1))
         self.longest = step.limits[CAPACITY]
         self.longest_source = 0
         if encoder is not None:
@@ -79,54 +81,67 @@ class SequenceModel:
 class CachedDecoder:
     """Rows of hypotheses with their caches; see ``Decoder``.
 
-    All arrays hold a few spare rows at the end (see ``ROW_STEP``); caches are written in place.
+    All arrays hold a few spare rows at the end (see ``ROW_STEP``); caches are written in place, and
+    so are the logits of a step.
     """
 
     def __init__(self, model: SequenceModel, state: dict[str, Integers], rows: int) -> None:
         self._model, self._rows = model, rows
         spare = _spread(np.arange(rows))
-        self._memory = {name: array[spare] for name, array in state.items()}
+        every = np.arange(len(spare))
+        self._memory = {k: _moved(a, spare, every[rows:], None) for k, a in state.items()}
         self._origin, self._position = spare, np.zeros(len(spare), np.int64)
+        kinds = model.programs.step.inputs
         self._caches = {
-            name: np.zeros(
-                (len(spare), 0, int(model.programs.step.inputs[name].shape[2])), np.uint8
-            )
+            name: np.zeros((len(spare), 0, int(kinds[name].shape[2])), np.uint8)
             for name in model.programs.caches
         }
+        self._tokens = spare[:, None].copy()
+        self._next: Callable[[], dict[str, Integers]] | None = None
 
     def feed(self, prompts: Sequence[Sequence[int]]) -> Integers:
         """Append several tokens to each row; logits after the last of each."""
         tokens, lengths = padded(prompts)
-        logits = self._run(tokens)
+        self._grow(int(self._position.max(initial=0)) + tokens.shape[1])
+        feed = self._feed(_spread(tokens))
+        logits = self._model.step.run(feed, self._caches)["logits"]
         self._position += _spread(lengths)
         return np.ascontiguousarray(logits[np.arange(len(prompts)), lengths - 1])
 
     def step(self, tokens: Integers) -> Integers:
         """Append ``tokens`` int64 [N], one to each row; int16 logits [N, V] of what follows.
 
+        The logits are valid until the next step.
+
         Raises:
-            InputError: a row is as long as the program allows.
+            InputError: a row is as long as the program allows, or a token is out of range.
         """
-        logits = self._run(tokens[:, None])
+        least, most = self._model.words
+        if tokens.min() < least or tokens.max() > most:
+            raise InputError(f"tokens are outside [{least}, {most}]")
+        self._grow(int(self._position.max(initial=0)) + 1)
+        self._tokens[: self._rows, 0] = tokens
+        if self._next is None:
+            self._next = self._model.step.prepared(self._feed(self._tokens), self._caches)
+        logits = self._next()["logits"]
         self._position += 1
-        return logits[:, 0]
+        return logits[: self._rows, 0]
 
     def select(self, rows: Integers) -> None:
         """Row i becomes what row ``rows[i]`` is now; rows may repeat or be left out."""
         self._rows, index = len(rows), _spread(rows)
         used = int(self._position.max(initial=0))
+        if len(index) != len(self._position):
+            self._next, self._tokens = None, np.zeros((len(index), 1), np.int64)
         origin = self._origin[index]
         moved = _changes(self._origin, origin)
         self._memory = {k: _moved(a, index, moved, None) for k, a in self._memory.items()}
         moved = _changes(np.arange(len(self._origin)), index)
         self._caches = {k: _moved(a, index, moved, used) for k, a in self._caches.items()}
-        self._origin, self._position = origin, self._position[index]
+        self._origin, self._position = origin, _taken(self._position, index)
 
-    def _run(self, tokens: Integers) -> Integers:
-        """Logits int16 [N, T, V] of the new tokens; their keys and values go into the caches."""
-        self._grow(int(self._position.max(initial=0)) + tokens.shape[1])
-        feed = {TOKENS: _spread(tokens), POSITION: self._position, **self._memory, **self._caches}
-        return self._model.step(feed, self._caches)["logits"][: self._rows]
+    def _feed(self, tokens: Integers) -> dict[str, Integers]:
+        return {TOKENS: tokens, POSITION: self._position, **self._memory, **self._caches}
 
     def _grow(self, needed: int) -> None:
         """Make the caches hold ``needed`` positions; those not written yet are never read."""
@@ -136,8 +151,9 @@ class CachedDecoder:
         if needed <= held:
             return
         capacity = min(longest, max(2 * held, -(-needed // CACHE_STEP) * CACHE_STEP))
+        self._next = None
         for name, old in self._caches.items():
-            self._caches[name] = np.zeros((len(old), capacity, old.shape[2]), np.uint8)
+            self._caches[name] = aligned_empty((len(old), capacity, old.shape[2]), "uint8")
             self._caches[name][:, :held] = old
 
 
@@ -157,11 +173,20 @@ def _changes(old: Integers, new: Integers) -> Integers:
 def _moved(array: Integers, index: Integers, moved: Integers, used: int | None) -> Integers:
     """``array[index]``, of which only the places ``moved`` and positions up to ``used`` differ."""
     if len(index) > len(array):
-        grown = np.zeros((len(index), *array.shape[1:]), array.dtype)
+        grown = aligned_empty((len(index), *array.shape[1:]), array.dtype)
         grown[:, :used] = array[index, :used]
         return grown
-    array[moved, :used] = array[index[moved], :used]
-    return array[: len(index)]
+    if len(moved):
+        array[moved, :used] = array[index[moved], :used]
+    return array if len(index) == len(array) else array[: len(index)]
+
+
+def _taken(position: Integers, index: Integers) -> Integers:
+    """``position[index]``, in its own memory where that has the size: steps read it there."""
+    if len(index) != len(position):
+        return np.asarray(position[index])
+    position[:] = position[index]
+    return position
 
 
 def logit_scale(graph: Graph, temperature: Fraction = Fraction(1)) -> LogitScale:

@@ -44,15 +44,12 @@ def _array(name: str, data: Array) -> Array:
 def _check_shape(
     graph: Graph, name: str, array: Array, kind: TensorType, sizes: dict[str, int]
 ) -> None:
-    expected = f"input '{name}' must have shape {_text(kind)}, got {tuple(array.shape)}"
-    if kind.shape[-1:] == (3,) and array.ndim == 4 and array.shape[1] == 3:
-        expected += "; pixels are channels-last, use array.transpose(0, 2, 3, 1)"
     if array.ndim != len(kind.shape):
-        raise InputError(expected)
+        raise InputError(_expected(name, array, kind))
     for size, dim in zip(array.shape, kind.shape, strict=True):
         if isinstance(dim, int):
             if size != dim:
-                raise InputError(expected)
+                raise InputError(_expected(name, array, kind))
             continue
         if size == 0:
             raise InputError(f"input '{name}' is empty: dimension {dim} is 0")
@@ -60,7 +57,15 @@ def _check_shape(
         if limit is not None and size > limit:
             raise InputError(f"input '{name}': dimension {dim} is {size}, at most {limit}")
         if sizes.setdefault(dim, size) != size:
-            raise InputError(f"{expected}: {dim} is {sizes[dim]} in another input")
+            other = f"{dim} is {sizes[dim]} in another input"
+            raise InputError(f"{_expected(name, array, kind)}: {other}")
+
+
+def _expected(name: str, array: Array, kind: TensorType) -> str:
+    text = f"input '{name}' must have shape {_text(kind)}, got {tuple(array.shape)}"
+    if kind.shape[-1:] == (3,) and array.ndim == 4 and array.shape[1] == 3:
+        text += "; pixels are channels-last, use array.transpose(0, 2, 3, 1)"
+    return text
 
 
 def _text(kind: TensorType) -> str:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +28,15 @@ class Process:
     cannot take time from the engine whose turn it is.
 
     Args:
-        job: the model.
-        engine: name of the engine.
+        command: arguments of the Python interpreter; what runs answers requests like ``worker``.
         threads: threads it may use, each with a core of its own.
         level: instruction-set level for intformer's kernels, None for the best.
     """
 
-    def __init__(self, job: Job, engine: str, threads: int, level: str | None = None) -> None:
+    def __init__(self, command: Sequence[str], threads: int, level: str | None = None) -> None:
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
-        command = [sys.executable, "-m", "intformer.evaluate.bench.worker"]
         self._child = subprocess.Popen(
-            [*command, str(job.folder), str(job.program), engine, str(threads)],
+            [sys.executable, *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -45,6 +44,14 @@ class Process:
             env=_environment(threads, level),
         )
         _pin(self._child.pid, threads)
+
+    @classmethod
+    def of_engine(cls, job: Job, engine: str, threads: int, level: str | None = None) -> Process:
+        """The process of the engine named ``engine``, for the model of ``job``."""
+        module = ["-m", "intformer.evaluate.bench.worker"]
+        return cls(
+            [*module, str(job.folder), str(job.program), engine, str(threads)], threads, level
+        )
 
     def ask(self, do: str, **values: Any) -> dict[str, Any]:
         """Send a request and wait for its reply.

@@ -118,7 +118,7 @@ def _prepare(job: Job, engine: Engine) -> str | None:
     for name in engine.needs:
         if not (job.folder / name).exists():
             return _absent(job, name)
-    process = Process(job, engine.name, 1)
+    process = Process.of_engine(job, engine.name, 1)
     try:
         process.ask("prepare")
     except EngineError as error:
@@ -152,7 +152,7 @@ def _start(
         if entrant.problem is not None:
             continue
         own = replace(job, program=job.variants.get(entrant.variant or "", job.program))
-        entrant.process = Process(own, entrant.engine.name, threads, entrant.level)
+        entrant.process = Process.of_engine(own, entrant.engine.name, threads, entrant.level)
         stack.callback(entrant.process.close)
         try:
             found = entrant.process.ask("load", batch=min(plan.batches))
