@@ -1,7 +1,7 @@
 """Times translation: intformer, CTranslate2 and Hugging Face in one interleaved run.
 
-    python benchmarks/translation_speed.py [--threads 1,2] [--rounds 5] [--only NAME ...] [--json FILE]
-                                     [--write]
+    python benchmarks/translation_speed.py [--threads 1,2] [--rounds 5] [--only NAME ...]
+                                           [--json FILE] [--write]
 
 The shape is Transformer-base (6 + 6 layers, 512 wide, a vocabulary of 32,000) with random weights;
 sentences have 32 random tokens, and every engine is made to produce 32. ``--write`` puts the tables
