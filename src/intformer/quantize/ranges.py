@@ -27,6 +27,10 @@ MEAN_WEIGHT = 80
 GATE_REACH = 1.5
 """A gate is evaluated in two parts if it reaches this many times beyond its bend."""
 
+MEAN_BITS = 10
+"""Bits below the step of a value that its mean may have."""
+
+
 DB_PER_BIT = 20 * math.log10(2)
 """What each bit less costs any value."""
 
@@ -53,6 +57,9 @@ class Ranges:
     def choose(self) -> Decisions:
         """Narrow and wide scales, values kept at 16 bits and activations evaluated in two parts."""
         decisions = Decisions(streams={root: self._stream(root) for root in self.wide})
+        for node in self.graph:
+            if node.op == "mean":
+                self._bound_mean(node, decisions)
         for index, root in enumerate(self.narrow):
             self.progress("choosing ranges", index + 1, len(self.narrow))
             decisions.activations[root] = self._activation(root, float("inf"))
@@ -82,6 +89,14 @@ class Ranges:
         producer, alone = self.producers.get(root), list(self.roots.values()).count(root) == 1
         seen = self.wide[root]
         return alone and needs_20_bits(self.graph, producer, self.readers(root), seen, self.recipe)
+
+    def _bound_mean(self, node: Node, decisions: Decisions) -> None:
+        """Steps no finer than the values averaged can tell: a mean of 0 has no range of its own."""
+        root, source = self.roots[node.output], self.roots[node.inputs[0]]
+        if root in decisions.streams and source in decisions.streams:
+            least = decisions.streams[source].scale / 2**MEAN_BITS
+            kept = decisions.streams[root]
+            decisions.streams[root] = replace(kept, scale=max(kept.scale, least))
 
     def _largest(self, root: str, seen: dict[str, Histogram]) -> float:
         extent = max(abs(seen[root].low), abs(seen[root].high), 1e-9)
