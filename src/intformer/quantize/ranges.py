@@ -58,8 +58,8 @@ class Ranges:
         """Narrow and wide scales, values kept at 16 bits and activations evaluated in two parts."""
         decisions = Decisions(streams={root: self._stream(root) for root in self.wide})
         for node in self.graph:
-            if node.op == "mean":
-                self._bound_mean(node, decisions)
+            if node.op in ("mean", "scale"):
+                self._bound(node, decisions)
         for index, root in enumerate(self.narrow):
             self.progress("choosing ranges", index + 1, len(self.narrow))
             decisions.activations[root] = self._activation(root, float("inf"))
@@ -90,11 +90,12 @@ class Ranges:
         seen = self.wide[root]
         return alone and needs_20_bits(self.graph, producer, self.readers(root), seen, self.recipe)
 
-    def _bound_mean(self, node: Node, decisions: Decisions) -> None:
+    def _bound(self, node: Node, decisions: Decisions) -> None:
         """Steps no finer than the values averaged can tell: a mean of 0 has no range of its own."""
         root, source = self.roots[node.output], self.roots[node.inputs[0]]
         if root in decisions.streams and source in decisions.streams:
-            least = decisions.streams[source].scale / 2**MEAN_BITS
+            factor = abs(node.number("factor")) if node.op == "scale" else 1
+            least = decisions.streams[source].scale * factor / 2**MEAN_BITS
             kept = decisions.streams[root]
             decisions.streams[root] = replace(kept, scale=max(kept.scale, least))
 
