@@ -31,14 +31,11 @@ def prepare_program(recipe: str, folder: Path) -> None:
 
     from intformer import quantize
     from intformer.evaluate.bench.prepare import FOR_SPEED
-    from intformer.frontend.capture import capture
+    from intformer.frontend.sequence_source import capture_sequences
     from intformer.models.transformer import build_transformer, preset
 
     torch.manual_seed(0)
-    model = build_transformer(preset("base")).eval()
-    ids = torch.zeros(2, 5, dtype=torch.long)
-    example = {"source": ids, "source_mask": torch.ones_like(ids), "target": ids[:, :4]}
-    graph = capture(model, example, dynamic={"target": {0: "N", 1: "T"}}, outputs=["logits"])
+    graph = capture_sequences(build_transformer(preset("base")).eval())
     rng = np.random.default_rng(0)
     samples = [
         {
