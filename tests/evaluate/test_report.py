@@ -1,5 +1,6 @@
 """The HTML page: complete, correct and self-contained."""
 
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -186,3 +187,8 @@ def test_result_rows(graph, tmp_path):
     assert rows["top-1"][0] == rows["top-1"][1] == f"{measured.top1:.2f} %"
     assert rows["same label as the float model"] == ("", "100.00 %")
     assert rows["size"] == ("0.00 MB", "0.00 MB (25.0 %)")
+
+
+def test_a_byte_of_packed_weights_counts_twice(graph):
+    summary = replace(summarize(graph), elements_by_class={"packed weights": 10, "biases": 3})
+    assert float_bytes(summary) == 4 * (2 * 10 + 3)

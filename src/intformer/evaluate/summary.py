@@ -15,8 +15,12 @@ from intformer.ir.graph import INTEGER_RANGES, Array, Graph
 from intformer.ir.operators import OPERATORS
 from intformer.ir.verify import Proof, verify
 
+PACKED = "packed weights"
+"""Tensor class of weights that share a byte with another."""
+
 CLASSES = {
     "weight": "weights",
+    "packed": PACKED,
     "rows": "embeddings",
     "bias": "biases",
     "table": "positions",
@@ -109,7 +113,8 @@ def constant_classes(graph: Graph) -> dict[str, str]:
 def float_bytes(summary: Summary) -> int:
     """Bytes of the model's own parameters in float32: what requantization adds is not counted."""
     own = ("weights", "embeddings", "biases", "positions")
-    return 4 * sum(summary.elements_by_class.get(kind, 0) for kind in own)
+    count = summary.elements_by_class.get
+    return 4 * (sum(count(kind, 0) for kind in own) + 2 * count(PACKED, 0))
 
 
 def widest(graph: Graph, proof: Proof, count: int = 10) -> list[tuple[str, str, Range]]:
