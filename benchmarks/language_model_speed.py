@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from turns import Case, Contest, Engine, Run, main
+from turns import Case, Contest, Engine, Run, main, our_engine
 
 WORDS, WIDTH, LAYERS, HEADS, LONGEST = 50257, 768, 12, 12, 1024
 TOKENS, END, START = 128, 2, 1
@@ -201,16 +201,6 @@ def load_llama(kind: str, folder: Path, threads: int) -> Run:
     return run
 
 
-def ours(recipe: str) -> Engine:
-    return Engine(
-        f"intformer {recipe.upper()}",
-        partial(prepare_program, recipe),
-        partial(load_program, recipe),
-        f"{recipe}.onnx",
-        "intformer",
-    )
-
-
 def llama(kind: str) -> Engine:
     return Engine(
         f"llama.cpp {kind}",
@@ -222,8 +212,8 @@ def llama(kind: str) -> Engine:
 
 
 ENGINES = {
-    "w8a8": ours("w8a8"),
-    "w4a8": ours("w4a8"),
+    "w8a8": our_engine("w8a8", prepare_program, load_program),
+    "w4a8": our_engine("w4a8", prepare_program, load_program),
     "q8": llama("Q8_0"),
     "q4": llama("Q4_0"),
     "ct2": Engine(

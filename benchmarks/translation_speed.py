@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from turns import Case, Contest, Engine, Run, main
+from turns import Case, Contest, Engine, Run, main, our_engine
 
 WORDS, TOKENS, END, START = 32000, 32, 2, 1
 CASES = [{"batch": n, "beam": beam, "tokens": TOKENS} for beam in (1, 4) for n in (1, 32)]
@@ -155,16 +155,6 @@ def load_ctranslate2(kind: str, folder: Path, threads: int) -> Run:
     return run
 
 
-def ours(recipe: str) -> Engine:
-    return Engine(
-        f"intformer {recipe.upper()}",
-        partial(prepare_program, recipe),
-        partial(load_program, recipe),
-        f"{recipe}.onnx",
-        "intformer",
-    )
-
-
 def ctranslate2(kind: str) -> Engine:
     return Engine(
         f"CTranslate2 {kind}",
@@ -176,8 +166,8 @@ def ctranslate2(kind: str) -> Engine:
 
 
 ENGINES = {
-    "w8a8": ours("w8a8"),
-    "w4a8": ours("w4a8"),
+    "w8a8": our_engine("w8a8", prepare_program, load_program),
+    "w4a8": our_engine("w4a8", prepare_program, load_program),
     "ct2-int8": ctranslate2("int8"),
     "ct2-float32": ctranslate2("float32"),
     "hf": Engine("Hugging Face float32", prepare_marian, load_marian, "marian", "transformers"),

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import geometric_mean, mean, median
 from typing import Any
@@ -49,6 +50,14 @@ class Engine:
     load: Callable[[Path, int], Run]
     files: str
     package: str
+
+
+def our_engine(
+    recipe: str, prepare: Callable[[str, Path], None], load: Callable[[str, Path, int], Run]
+) -> Engine:
+    """intformer with a program of ``recipe``, which ``prepare`` and ``load`` get first."""
+    title, file = f"intformer {recipe.upper()}", f"{recipe}.onnx"
+    return Engine(title, partial(prepare, recipe), partial(load, recipe), file, "intformer")
 
 
 @dataclass(frozen=True)
