@@ -106,10 +106,7 @@ def bench(
     model = _model(what, against, weights, output)
     results = _measure(model, plan, tokens, recipe, read_recipes(also))
     _write(results, markdown, plot, report)
-    if as_json:
-        console.print_json(results.to_json())
-    else:
-        _print(results)
+    _print(results, as_json=as_json)
 
 
 # -- the model -------------------------------------------------------------------------------------
@@ -232,9 +229,12 @@ def _write(results: Results, markdown: Path | None, plot: Path | None, report: P
             write_page(results, temporary)
 
 
-def _print(results: Results) -> None:
+def _print(results: Results, *, as_json: bool) -> None:
     from intformer.evaluate.bench import tables
 
+    if as_json:
+        console.print_json(results.to_json())
+        return
     out = console.output()
     out.print(tables.rich_table(results))
     for line in tables.notes(results):
