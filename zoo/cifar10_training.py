@@ -17,24 +17,20 @@ from __future__ import annotations
 import argparse
 import copy
 import csv
-import io
 import json
 import math
 import os
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MethodType
 
-import numpy as np
-import pyarrow.parquet as pq
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from PIL import Image
+from common.images import PAD, Normaliser, Split, cutmix, cutout, random_crops, read_split
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import load_file, save_file
@@ -42,12 +38,10 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from intformer.models import ImageModel, load_model
-from intformer.models.config import ImageConfig
 from intformer.models.vit import Attention, VisionTransformer
 
 PROJECT = Path(__file__).resolve().parents[1]
 HELD_OUT = 2000
-PAD = 4
 # (progress of the training at which the stage ends, share of the image tokens that is kept)
 TOKEN_STAGES = ((0.28, 0.25), (0.82, 0.5), (1.0, 1.0))
 CUTMIX_UNTIL = 0.85
@@ -57,82 +51,6 @@ CSV_FIELDS = ("epoch", "seconds", "lr", "tokens", "loss", "held_out_raw", "held_
 ModelBuilder = Callable[[], ImageModel]
 
 console = Console()
-
-
-@dataclass
-class Split:
-    """Images (N, H, W, 3) uint8 and labels (N,) int64."""
-
-    images: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
-# ---------------------------------------------------------------------------------------- data
-
-
-def read_split(path: Path, pad: int = 0) -> Split:
-    """Decode a parquet file of JPEG images into memory, reflecting ``pad`` pixels at the edges.
-
-    Raises:
-        OSError: the file is missing or holds an image that cannot be decoded.
-    """
-    table = pq.read_table(path)
-    decoded = [
-        np.asarray(Image.open(io.BytesIO(item["bytes"])).convert("RGB"))
-        for item in table["image"].to_pylist()
-    ]
-    images = np.pad(np.stack(decoded), ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="reflect")
-    return Split(torch.from_numpy(images), torch.tensor(table["label"].to_pylist()))
-
-
-class Normaliser:
-    """Turns uint8 NHWC batches into normalised float NCHW batches (channels-last in memory)."""
-
-    def __init__(self, config: ImageConfig, device: torch.device) -> None:
-        self.mean = 255 * torch.tensor(config.mean, device=device)
-        self.inv_std = 1 / (255 * torch.tensor(config.std, device=device))
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Normalise ``images`` (B, H, W, 3) uint8 to (B, 3, H, W) float32."""
-        return ((images.float() - self.mean) * self.inv_std).permute(0, 3, 1, 2)
-
-
-def random_crops(padded: Tensor, index: Tensor, size: int) -> Tensor:
-    """Randomly shifted and mirrored crops of ``padded[index]``: (B, size, size, 3) uint8."""
-    batch, device = len(index), padded.device
-    shift = torch.randint(0, 2 * PAD + 1, (2, batch, 1), device=device)
-    line = torch.arange(size, device=device)
-    mirror = torch.rand(batch, 1, device=device) < 0.5
-    rows = shift[0] + line
-    cols = shift[1] + torch.where(mirror, size - 1 - line, line)
-    return padded[index[:, None, None], rows[:, :, None], cols[:, None, :]]
-
-
-def cutout(images: Tensor, side: int) -> Tensor:
-    """Set one random square per image (B, 3, H, W) to zero, the mean colour."""
-    batch, _, height, width = images.shape
-    device = images.device
-    centre = torch.rand(2, batch, 1, device=device)
-    rows = (torch.arange(height, device=device) - centre[0] * height).abs() < side / 2
-    cols = (torch.arange(width, device=device) - centre[1] * width).abs() < side / 2
-    return images.masked_fill((rows[:, :, None] & cols[:, None, :])[:, None], 0.0)
-
-
-def cutmix(images: Tensor, *targets: Tensor) -> tuple[Tensor, ...]:
-    """Paste one random box of the reversed batch into the batch and mix the targets alike."""
-    height, width = images.shape[2:]
-    cut = math.sqrt(1 - torch.rand(()).item())
-    box_h, box_w = int(height * cut), int(width * cut)
-    top = int(torch.randint(0, height - box_h + 1, ()).item())
-    left = int(torch.randint(0, width - box_w + 1, ()).item())
-    images = images.clone()
-    box = (..., slice(top, top + box_h), slice(left, left + box_w))
-    images[box] = images.flip(0)[box]
-    share = box_h * box_w / (height * width)
-    return images, *(t * (1 - share) + t.flip(0) * share for t in targets)
 
 
 # --------------------------------------------------------------------------------------- model
@@ -292,6 +210,8 @@ class Trainer:
         self.accelerator = Accelerator(cpu=on_cpu, mixed_precision="bf16" if args.bf16 else "no")
         set_seed(args.seed)
         net = build()
+        if args.start:
+            net.load_state_dict(load_file(args.start / "model.safetensors"))
         self.config = net.config
         self.work: Path = args.work
         self.work.mkdir(parents=True, exist_ok=True)
@@ -500,6 +420,7 @@ def parser(name: str, folder: Path, defaults: Mapping[str, object]) -> argparse.
     add("--threads", type=int, default=0, help="CPU threads; 0 keeps PyTorch's choice")
     add("--bf16", action="store_true", help="bfloat16 autocast")
     add("--cpu", action="store_true", help="do not use a GPU")
+    add("--start", type=Path, help="folder of a trained model whose weights to begin with")
     add("--resume", action="store_true", help="continue from the state in --work")
     add(
         "--evaluate", action="store_true", help="only score the exported weights on the test images"
