@@ -11,7 +11,7 @@ from intformer.ir.graph import Array, Graph
 from intformer.ir.lanes import LANE_GROUPS, in_lane_order, safe_group
 from intformer.reference import interpret
 from intformer.runtime import Session
-from intformer.runtime.forms import LAYOUTS, Form, choose_form
+from intformer.runtime.forms import FEW_ROWS, LAYOUTS, Form, choose_form
 from intformer.runtime.packing import pack_weight
 from programs import Builder
 
@@ -102,7 +102,7 @@ def test_tiles_finished_late_equal_the_reference_and_stay_inside(
 @pytest.mark.parametrize("kind", KINDS)
 def test_form_follows_from_the_weights(kind: str | int) -> None:
     weight = weights(kind, 64, 16, np.random.default_rng(0))
-    assert choose_form("avx2", "linear", weight) is KINDS[kind]
+    assert choose_form("avx2", "linear", weight, rows=1) is KINDS[kind]
     assert choose_form("avx512vnni", "linear", weight) is Form.VNNI
     assert choose_form("avx2", "linear16", weight) is Form.WIDE
     assert choose_form("dotprod", "linear", weight) is Form.DOTPROD
@@ -110,10 +110,24 @@ def test_form_follows_from_the_weights(kind: str | int) -> None:
     assert choose_form("i8mm", "linear16", weight) is Form.SINGLE
 
 
+def test_many_rows_take_the_form_with_more_memory_and_fewer_instructions() -> None:
+    weight = weights("symmetric", 64, 16, np.random.default_rng(0))
+    assert choose_form("avx2", "linear", weight, FEW_ROWS) is Form.SIGN
+    assert choose_form("avx2", "linear", weight, FEW_ROWS + 1) is Form.WIDE
+
+
+def test_one_session_uses_both_forms() -> None:
+    graph, x = graph_of("symmetric", (97, 36, 40), "uint8")
+    session = Session(graph, threads=1)
+    for rows in (97, 3, 97):
+        feed = {"x": x[:rows]}
+        np.testing.assert_array_equal(session.run(feed)["y"], interpret(graph, feed)["y"])
+
+
 def test_sums_of_centred_levels_that_could_overflow_are_not_used() -> None:
     weight = np.full((2**17, 1), 127, np.int8)
-    assert choose_form("avx2", "linear", weight[1:]) is Form.SIGN
-    assert choose_form("avx2", "linear", weight) is Form.WIDE
+    assert choose_form("avx2", "linear", weight[1:], rows=1) is Form.SIGN
+    assert choose_form("avx2", "linear", weight, rows=1) is Form.WIDE
     assert choose_form("dotprod", "linear", weight[1:]) is Form.DOTPROD
     assert choose_form("dotprod", "linear", weight) is Form.SINGLE
 

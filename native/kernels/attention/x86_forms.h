@@ -17,8 +17,10 @@ using Dot = DotWide;
 #endif
 #if defined(__AVX512F__)
 constexpr int kRows = 6, kVectors = 4;
-#else
+#elif defined(__AVXVNNI__)
 constexpr int kRows = 4, kVectors = 3;
+#else
+constexpr int kRows = 6, kVectors = 2;
 #endif
 // The signed operand is a level minus 128.
 constexpr int32_t kOffset = 128;

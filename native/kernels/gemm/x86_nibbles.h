@@ -161,7 +161,7 @@ void unpacked_tile(const Rows& a, int64_t row, int rows, const std::byte* b, int
   Tiles<DotVnni, kWideRows, kWideVectors>::run(source, 0, rows, vectors, sums, stride);
 }
 #else
-constexpr int kWideVectors = 1, kWideRows = 8;
+constexpr int kWideVectors = 2, kWideRows = 6;
 
 // Bytes of the weights, then multipliers in both halves of a lane.
 constexpr int64_t unpacked_panel(int64_t blocks) { return blocks * (kDepth + 4) * kLanes; }
@@ -178,46 +178,39 @@ void unpack_panel(const std::byte* from, int64_t blocks, std::byte* to) {
   }
 }
 
-// Half a block of one row: four vectors of weights that the caller holds in registers.
-inline __attribute__((always_inline)) V half_block(const std::byte* a, const V (&b)[4]) {
-  V sum = _mm256_maddubs_epi16(Isa::broadcast(a), b[0]);
-  INTFORMER_UNROLL for (int i = 1; i < 4; ++i) {
-    sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(Isa::broadcast(a + 4 * i), b[i]));
+// The eight steps of a block fit int16 together: its multipliers widen them.
+template <int kRows, int kVectors>
+void block_tile(const TileSource& s, int64_t blocks, int32_t* out, int64_t out_stride) {
+  using Dot = DotPairs<8>;
+  SumsOf<Dot, kRows, kVectors> sums(out, out_stride);
+  const std::byte *a = s.a, *b = s.b, *factors = b + blocks * kDepth * kLanes;
+  const int64_t a_stride = s.a_stride, panel = s.b_panel;
+  for (int64_t block = 0; block < blocks; ++block) {
+    const auto scaled = [&](V x, int v) {
+      return _mm256_madd_epi16(x, Isa::load(factors + v * panel));
+    };
+    pairs_by_step<Dot, kRows, kVectors>(sums, a_stride, panel, a, b, scaled);
+    a += kDepth;
+    b += kDepth * kLanes;
+    factors += 4 * kLanes;
   }
-  return sum;
+  sums.store();
 }
 
-template <int kRows>
-void block_tile(const std::byte* a, int64_t a_stride, const std::byte* b, int64_t blocks,
-                int32_t* out, int64_t out_stride) {
-  const std::byte* multipliers = b + blocks * kDepth * kLanes;
-  V sums[kRows];
-  INTFORMER_UNROLL for (int r = 0; r < kRows; ++r) sums[r] = Isa::zero();
-  for (int64_t half = 0; half < 2 * blocks; ++half, a += kDepth / 2, b += 16 * kLanes) {
-    const V multiplier = Isa::load(multipliers + half / 2 * 4 * kLanes);
-    V weights[4];
-    INTFORMER_UNROLL for (int i = 0; i < 4; ++i) weights[i] = Isa::load(b + 4 * i * kLanes);
-    INTFORMER_UNROLL for (int r = 0; r < kRows; ++r) {
-      const V part = half_block(a + r * a_stride, weights);
-      sums[r] = Isa::add(sums[r], _mm256_madd_epi16(part, multiplier));
-    }
-  }
-  INTFORMER_UNROLL for (int r = 0; r < kRows; ++r) Isa::store(out + r * out_stride, sums[r]);
-}
-
-using BlockTileFn = void (*)(const std::byte*, int64_t, const std::byte*, int64_t, int32_t*,
-                             int64_t);
+using BlockTileFn = void (*)(const TileSource&, int64_t, int32_t*, int64_t);
 
 template <int... I>
-BlockTileFn block_tile_of(int rows, std::integer_sequence<int, I...>) {
-  static constexpr BlockTileFn all[] = {block_tile<I + 1>...};
-  return all[rows - 1];
+BlockTileFn block_tile_of(int rows, int vectors, std::integer_sequence<int, I...>) {
+  static constexpr BlockTileFn all[] = {block_tile<I / kWideVectors + 1, I % kWideVectors + 1>...};
+  return all[(rows - 1) * kWideVectors + vectors - 1];
 }
 
-void unpacked_tile(const Rows& a, int64_t row, int rows, const std::byte* b, int64_t blocks, int,
-                   int32_t* sums, int64_t stride) {
-  const auto tile = block_tile_of(rows, std::make_integer_sequence<int, kWideRows>());
-  tile(a.data + row * a.stride, a.stride, b, blocks, sums, stride);
+void unpacked_tile(const Rows& a, int64_t row, int rows, const std::byte* b, int64_t blocks,
+                   int vectors, int32_t* sums, int64_t stride) {
+  const TileSource source{a.data + row * a.stride, a.stride, b, unpacked_panel(blocks), 0, b};
+  const auto tile =
+      block_tile_of(rows, vectors, std::make_integer_sequence<int, kWideRows * kWideVectors>());
+  tile(source, blocks, sums, stride);
 }
 #endif
 

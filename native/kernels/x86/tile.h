@@ -1,6 +1,8 @@
 // The tiles of x86: four bytes of each row of A, broadcast, meet a vector of each panel of B.
 #pragma once
 
+#include <type_traits>
+
 #include "../simd/tile_source.h"
 #include "vector.h"
 
@@ -49,8 +51,8 @@ struct DotPairs {
   static inline __attribute__((always_inline)) Isa::V add16(Isa::V x, Isa::V y) {
     return _mm256_add_epi16(x, y);
   }
-  static inline __attribute__((always_inline)) Isa::V widen(Isa::V sum, Isa::V x) {
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(x, _mm256_set1_epi16(1)));
+  static inline __attribute__((always_inline)) Isa::V widened(Isa::V x) {
+    return _mm256_madd_epi16(x, _mm256_set1_epi16(1));
   }
 };
 
@@ -67,23 +69,74 @@ struct DotSign {
 };
 #endif
 
+// Makes the compiler take `x` as it is: it would add in another order, which needs more registers.
+inline __attribute__((always_inline)) void keep(Isa::V& x) { asm("" : "+x"(x)); }
+
+// Sums of a tile in registers.
+template <int Rows, int Vectors>
+class Sums {
+ public:
+  Sums(int32_t* out, int64_t stride) : out_(out), stride_(stride) {
+    INTFORMER_UNROLL for (int r = 0; r < Rows; ++r) {
+      INTFORMER_UNROLL for (int v = 0; v < Vectors; ++v) at[r][v] = Isa::zero();
+    }
+  }
+  inline __attribute__((always_inline)) void add(int r, int v, Isa::V x) {
+    at[r][v] = Isa::add(at[r][v], x);
+  }
+  inline __attribute__((always_inline)) void store() const {
+    INTFORMER_UNROLL for (int r = 0; r < Rows; ++r) {
+      INTFORMER_UNROLL for (int v = 0; v < Vectors; ++v) {
+        Isa::store(out_ + r * stride_ + v * Isa::kLanes, at[r][v]);
+      }
+    }
+  }
+
+  Isa::V at[Rows][Vectors];
+
+ private:
+  int32_t* const out_;
+  const int64_t stride_;
+};
+
+// Sums of a tile where it is stored, in the first-level cache.
+template <int Rows, int Vectors>
+class StoredSums {
+ public:
+  StoredSums(int32_t* out, int64_t stride) : out_(out), stride_(stride) {
+    INTFORMER_UNROLL for (int r = 0; r < Rows; ++r) {
+      INTFORMER_UNROLL for (int v = 0; v < Vectors; ++v) Isa::store(place(r, v), Isa::zero());
+    }
+  }
+  inline __attribute__((always_inline)) void add(int r, int v, Isa::V x) {
+    Isa::store(place(r, v), Isa::add(x, Isa::load(place(r, v))));
+  }
+  void store() const {}
+
+ private:
+  int32_t* place(int r, int v) const { return out_ + r * stride_ + v * Isa::kLanes; }
+
+  int32_t* const out_;
+  const int64_t stride_;
+};
+
 // One step along K for all rows and vectors of a tile.
 template <class Dot, int Rows, int Vectors>
-inline __attribute__((always_inline)) void tile_step(Isa::V (&sums)[Rows][Vectors],
-                                                     const TileSource& s, int64_t apart,
-                                                     const std::byte* a, const std::byte* b) {
+inline __attribute__((always_inline)) void tile_step(Sums<Rows, Vectors>& sums, const TileSource& s,
+                                                     int64_t apart, const std::byte* a,
+                                                     const std::byte* b) {
   INTFORMER_UNROLL for (int r = 0; r < Rows; ++r) {
     INTFORMER_UNROLL for (int v = 0; v < Vectors; ++v) {
-      sums[r][v] = Dot::add(sums[r][v], a + r * s.a_stride, b + v * s.b_panel, apart);
+      sums.at[r][v] = Dot::add(sums.at[r][v], a + r * s.a_stride, b + v * s.b_panel, apart);
     }
   }
 }
 
-// As tile_step, with sums of several steps kept in int16, one row after the other.
+// As tile_step, with sums of a few steps kept in int16, one row after the other.
 template <class Dot, int Rows, int Vectors>
-inline __attribute__((always_inline)) void tile_pairs(Isa::V (&sums)[Rows][Vectors],
-                                                      const TileSource& s, const std::byte* a,
-                                                      const std::byte* b) {
+inline __attribute__((always_inline)) void pairs_by_row(Sums<Rows, Vectors>& sums,
+                                                        const TileSource& s, const std::byte* a,
+                                                        const std::byte* b) {
   INTFORMER_UNROLL for (int r = 0; r < Rows; ++r) {
     Isa::V parts[Vectors];
     INTFORMER_UNROLL for (int i = 0; i < Dot::kSteps; ++i) {
@@ -93,10 +146,35 @@ inline __attribute__((always_inline)) void tile_pairs(Isa::V (&sums)[Rows][Vecto
         parts[v] = i == 0 ? pair : Dot::add16(parts[v], pair);
       }
     }
-    INTFORMER_UNROLL for (int v = 0; v < Vectors; ++v) sums[r][v] =
-        Dot::widen(sums[r][v], parts[v]);
-    // Reading B again for each row is cheaper than keeping more of it than there are registers.
-    if constexpr (Dot::kSteps * Vectors > 4) asm volatile("" : : : "memory");
+    INTFORMER_UNROLL for (int v = 0; v < Vectors; ++v) sums.add(r, v, Dot::widened(parts[v]));
+  }
+}
+
+// The same with the sums of all rows at once, so that each vector of B is loaded once for all rows
+// and each value of A once for all vectors: two loads a cycle are all that some processors do.
+// `widened(x, v)` makes int32 of the int16 sums of vector v.
+template <class Dot, int Rows, int Vectors, class AnySums, class Widen>
+inline __attribute__((always_inline)) void pairs_by_step(AnySums& sums, int64_t a_stride,
+                                                         int64_t b_panel, const std::byte* a,
+                                                         const std::byte* b, const Widen& widened) {
+  Isa::V parts[Rows][Vectors];
+  INTFORMER_UNROLL for (int i = 0; i < Dot::kSteps; ++i) {
+    Isa::V right[Vectors];
+    INTFORMER_UNROLL for (int v = 0; v < Vectors; ++v) {
+      right[v] = Isa::load(b + 4 * i * Isa::kLanes + v * b_panel);
+      keep(right[v]);
+    }
+    INTFORMER_UNROLL for (int r = 0; r < Rows; ++r) {
+      const Isa::V left = Isa::broadcast(a + 4 * i + r * a_stride);
+      INTFORMER_UNROLL for (int v = 0; v < Vectors; ++v) {
+        const Isa::V pair = Dot::pairs(left, right[v]);
+        parts[r][v] = i == 0 ? pair : Dot::add16(parts[r][v], pair);
+        keep(parts[r][v]);
+      }
+    }
+  }
+  INTFORMER_UNROLL for (int r = 0; r < Rows; ++r) {
+    INTFORMER_UNROLL for (int v = 0; v < Vectors; ++v) sums.add(r, v, widened(parts[r][v], v));
   }
 }
 
@@ -113,6 +191,13 @@ inline __attribute__((always_inline)) void prefetch_next(const TileSource& s, co
 template <class Dot>
 concept InPairs = requires(Isa::V x) { Dot::pairs(x, x); };
 
+// Whether the sums of all rows are built at once, and are too many for registers besides.
+template <class Dot>
+constexpr bool kByStep = InPairs<Dot> && Dot::kSteps >= 4;
+template <class Dot, int Rows, int Vectors>
+using SumsOf = std::conditional_t<kByStep<Dot> && (Rows * Vectors > 6), StoredSums<Rows, Vectors>,
+                                  Sums<Rows, Vectors>>;
+
 // Has a tile do nothing between its steps.
 struct Nothing {
   static constexpr int kTimes = 0;
@@ -124,18 +209,19 @@ template <class Dot, int Rows, int Vectors, class Between>
 inline __attribute__((always_inline)) void tile_with(const TileSource& s, int64_t apart,
                                                      int32_t* out, int64_t out_stride,
                                                      const Between& between) {
-  Isa::V sums[Rows][Vectors];
-  INTFORMER_UNROLL for (int r = 0; r < Rows; ++r) {
-    INTFORMER_UNROLL for (int v = 0; v < Vectors; ++v) sums[r][v] = Isa::zero();
-  }
+  SumsOf<Dot, Rows, Vectors> sums(out, out_stride);
+  const int64_t a_stride = s.a_stride, b_panel = s.b_panel;
   const std::byte* a = s.a;
   const std::byte* b = s.b;
   const std::byte* next = s.next;
   const auto advance = [&](int64_t steps) __attribute__((always_inline)) {
     for (int64_t step = 0; step < steps; step += Dot::kSteps) {
       if constexpr (Rows <= 4) prefetch_next<Vectors, Dot::kSteps>(s, b);
-      if constexpr (InPairs<Dot>) {
-        tile_pairs<Dot>(sums, s, a, b);
+      if constexpr (kByStep<Dot>) {
+        pairs_by_step<Dot, Rows, Vectors>(sums, a_stride, b_panel, a, b,
+                                          [](Isa::V x, int) { return Dot::widened(x); });
+      } else if constexpr (InPairs<Dot>) {
+        pairs_by_row<Dot>(sums, s, a, b);
       } else {
         tile_step<Dot>(sums, s, apart, a, b);
       }
@@ -156,11 +242,7 @@ inline __attribute__((always_inline)) void tile_with(const TileSource& s, int64_
     left -= part * Between::kTimes;
   }
   advance(left);
-  INTFORMER_UNROLL for (int r = 0; r < Rows; ++r) {
-    INTFORMER_UNROLL for (int v = 0; v < Vectors; ++v) {
-      Isa::store(out + r * out_stride + v * Isa::kLanes, sums[r][v]);
-    }
-  }
+  sums.store();
 }
 
 template <class Dot, int Rows, int Vectors>

@@ -9,7 +9,7 @@ import numpy as np
 
 from intformer.arith import STORAGE
 from intformer.ir.graph import Array, Node
-from intformer.runtime.forms import CENTRED, LAYOUTS, Form, choose_form, fits_nibbles
+from intformer.runtime.forms import CENTRED, FEW_ROWS, LAYOUTS, Form, choose_form, fits_nibbles
 from intformer.runtime.fuse import Group
 from intformer.runtime.memory import Location
 from intformer.runtime.packing import (
@@ -45,7 +45,7 @@ def emit_linear(builder: Builder, group: Group) -> None:
     linear = group.head
     *lead, depth = builder.shape(linear.inputs[0])
     rows, columns = math.prod(lead), builder.shape(linear.output)[-1]
-    b, form = _packed(builder, linear)
+    b, form = _packed(builder, linear, rows)
     most = MOST_ROWS if form is Form.NIBBLES else _most_rows(depth)
     blocks = block_sizes(rows, columns, builder.machine.threads, most)
     numbers = [*blocks, rows, columns, depth, form]
@@ -77,22 +77,32 @@ def _even(size: int, largest: int, step: int) -> int:
     return -(-size // (parts * step)) * step
 
 
-def _packed(builder: Builder, linear: Node) -> tuple[Location, int]:
+def _packed(builder: Builder, linear: Node, rows: int) -> tuple[Location, int]:
     """The packed weight and the native ``Form`` of the product."""
     name = linear.inputs[1]
-    if name in builder.packed and fits_nibbles(
-        builder.machine.level, linear.op, builder.graph.types[builder.packed[name].inputs[0]].shape
-    ):
+    if name in builder.packed and _stays_packed(builder, linear):
         return _nibbles(builder, builder.packed[name]), Form.NIBBLES
-    return packed_weight(builder, name, linear.op)
+    return packed_weight(builder, name, linear.op, rows)
 
 
-def packed_weight(builder: Builder, name: str, op: str) -> tuple[Location, Form]:
-    """The int8 weight of products ``op`` as their kernel reads it, and the form of these."""
-    form = builder.constants.note(
-        ("form", name, op),
-        lambda: choose_form(builder.machine.level, op, builder.stored(name)),
+def _stays_packed(builder: Builder, linear: Node) -> bool:
+    """Whether products read a weight of 4 bits as it is stored."""
+    stored = builder.graph.types[builder.packed[linear.inputs[1]].inputs[0]]
+    return fits_nibbles(builder.machine.level, linear.op, stored.shape)
+
+
+def _form(builder: Builder, name: str, op: str, rows: int) -> Form:
+    """The form of products ``op`` of so many rows with the int8 weight ``name``."""
+    count = FEW_ROWS if rows <= FEW_ROWS else FEW_ROWS + 1
+    return builder.constants.note(
+        ("form", name, op, count),
+        lambda: choose_form(builder.machine.level, op, builder.stored(name), count),
     )
+
+
+def packed_weight(builder: Builder, name: str, op: str, rows: int) -> tuple[Location, Form]:
+    """The int8 weight of products ``op`` as their kernel reads it, and the form of these."""
+    form = _form(builder, name, op, rows)
     key = ("weight", name, form)
     if form is Form.PLAIN:
         return builder.constant(key, lambda: builder.stored(name)), form
@@ -119,7 +129,7 @@ def _epilogue(
         return _requantized(builder, group, requantize, columns)
     lanes = builder.machine.lanes
     place = builder.constant(
-        ("bias", *group.head.inputs[1:], columns),
+        ("bias", *group.head.inputs[1:], columns, _is_centred(builder, group)),
         lambda: channels(_bias(builder, group).astype(np.int32), columns, lanes),
     )
     out = DTYPE_CODES["int32"]
@@ -178,13 +188,23 @@ def _offset(builder: Builder, group: Group, multiplier: str, offset: str, column
         folded = folded_offset(constants[offset], _bias(builder, group), constants[multiplier])
         return wide_channels(folded, columns, machine.lanes, machine.split)
 
-    return builder.constant(("offset", *group.head.inputs[1:], multiplier, offset, columns), make)
+    key = ("offset", *group.head.inputs[1:], multiplier, offset, columns)
+    return builder.constant((*key, _is_centred(builder, group)), make)
 
 
 def _bias(builder: Builder, group: Group) -> Array:
     """The bias that belongs to what the product form computes."""
     _, weight, bias = group.head.inputs
     own = builder.stored(bias)
-    if builder.constants.notes.get(("form", weight, group.head.op)) not in CENTRED:
+    if not _is_centred(builder, group):
         return own
     return np.asarray(own + 128 * builder.stored(weight).sum(axis=0, dtype=np.int64))
+
+
+def _is_centred(builder: Builder, group: Group) -> bool:
+    """Whether the product computes with x - 128."""
+    values, weight, _ = group.head.inputs
+    if weight in builder.packed and _stays_packed(builder, group.head):
+        return False
+    rows = math.prod(builder.shape(values)[:-1])
+    return _form(builder, weight, group.head.op, rows) in CENTRED

@@ -123,7 +123,7 @@ def _tied_rows(builder: Builder, weight: str) -> tuple[Location, int, int]:
     """A weight as a table: as products have it packed, so that it is stored once, or as it lies."""
     tied = any(node.op == "linear" and node.inputs[1] == weight for node in builder.graph)
     if tied and weight not in builder.packed:
-        place, form = packed_weight(builder, weight, "linear")
+        place, form = packed_weight(builder, weight, "linear", rows=1)
         layout = LAYOUTS.get(form)
         if layout is not None and layout.group == 4:
             depth = -(-int(builder.shape(weight)[0]) // layout.multiple) * layout.multiple

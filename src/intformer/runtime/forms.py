@@ -54,25 +54,29 @@ BYTE_FORMS = {"avxvnni": Form.VNNI, "avx512vnni": Form.VNNI, "i8mm": Form.I8MM}
 """Levels that multiply uint8 by int8 straight into int32: exact for all weights and depths."""
 
 
-def choose_form(level: str, op: str, weight: Array) -> Form:
-    """The fastest exact form for these weights at an instruction-set level."""
+FEW_ROWS = 16
+"""Rows up to which reading the weights takes longer than multiplying them."""
+
+
+def choose_form(level: str, op: str, weight: Array, rows: int = 2 * FEW_ROWS) -> Form:
+    """The fastest exact form for these weights and this many rows at an instruction-set level."""
     if level == "portable":
         return Form.PLAIN
     if op == "linear16":
         return WIDE_FORMS[level]
-    form = BYTE_FORMS.get(level) or _safe_form(level, weight)
+    form = BYTE_FORMS.get(level) or _safe_form(level, weight, rows)
     too_deep = form in CENTRED and len(weight) > MAX_CENTRED_DEPTH
     return WIDE_FORMS[level] if too_deep else form
 
 
-def _safe_form(level: str, weight: Array) -> Form:
+def _safe_form(level: str, weight: Array, rows: int) -> Form:
     """The form of a level without such an instruction."""
     if level == "dotprod":
         return Form.DOTPROD
     group = safe_group(weight)
     if group > 1:
         return {2: Form.PAIRS2, 4: Form.PAIRS4, 8: Form.PAIRS8}[group]
-    return Form.SIGN if weight.min() > -128 else Form.WIDE
+    return Form.SIGN if rows <= FEW_ROWS and weight.min() > -128 else Form.WIDE
 
 
 NIBBLE_LEVELS = ("portable", "avx2", "avxvnni", "avx512vnni")

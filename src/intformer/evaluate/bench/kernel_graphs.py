@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from intformer.ir.graph import Array, Attribute, Graph, Node, TensorType
+from intformer.runtime.forms import FEW_ROWS
 
 HEAD = 64
 """Channels of an attention head."""
@@ -52,7 +53,8 @@ class Kernel:
 
 def products(rows: int, depth: int, columns: int, *, all_weights: bool) -> Iterator[Kernel]:
     """A product with each epilogue, and with each kind of weights that makes a difference."""
-    for kind in (*(WEIGHTS if all_weights else WEIGHTS[:1]), PACKED):
+    kinds = [kind for kind in WEIGHTS if rows <= FEW_ROWS or kind != "symmetric"]
+    for kind in (*(kinds if all_weights else WEIGHTS[:1]), PACKED):
         yield _product("requantize", kind, rows, depth, columns)
     for epilogue in ("table", "add"):
         yield _product(epilogue, WEIGHTS[0], rows, depth, columns)

@@ -229,7 +229,7 @@ def _form(kernel: Kernel) -> Form:
     if kernel.weights == PACKED:
         return Form.NIBBLES if level in NIBBLE_LEVELS else _exact_form()
     if "weight" in kernel.graph.constants:
-        return choose_form(level, "linear", kernel.graph.constants["weight"])
+        return choose_form(level, "linear", kernel.graph.constants["weight"], kernel.rows)
     return ATTENTION_FORMS[level]
 
 
