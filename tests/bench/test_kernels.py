@@ -62,7 +62,8 @@ def test_rows_have_rates_limits_and_shares(tmp_path):
     rows = json.loads(done.stdout)["rows"]
     forms = {r["weights"]: r["form"] for r in rows if r["level"] == "avx2" and r["weights"]}
     assert forms == {
-        "any": "wide", "safe2": "pairs2", "safe4": "pairs4", "safe8": "pairs8", "packed4": "nibbles",
+        "any": "wide", "safe2": "pairs2", "safe4": "pairs4", "safe8": "pairs8",
+        "packed4": "nibbles",
     }  # fmt: skip
     for row in rows:
         assert 0 < row["median"] <= row["best"]
