@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from intformer.evaluate.bench.architectures import SHAPES, architecture
-from intformer.evaluate.bench.prepare import FOR_SPEED, SAMPLES, random_inputs
+from intformer.evaluate.bench.prepare import AT_ONCE, SAMPLES, random_inputs
 from intformer.quantize.api import quantize
 
 TOKENS = 128
@@ -53,7 +53,7 @@ def make(model: str) -> Path:
         FOLDER.mkdir(parents=True, exist_ok=True)
         source = architecture(model)
         samples = random_inputs(source.graph, SAMPLES, TOKENS)
-        program = quantize(source, [samples], dict(FOR_SPEED))
+        program = quantize(source, [samples], dict(AT_ONCE))
         np.savez(f"{file}.npz", **random_inputs(program.graph, 1, TOKENS))
         program.save(file)
     return file

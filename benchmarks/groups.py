@@ -23,7 +23,7 @@ from rich.table import Table
 
 from intformer import quantize
 from intformer.evaluate.bench.architectures import architecture
-from intformer.evaluate.bench.prepare import FOR_SPEED, random_inputs
+from intformer.evaluate.bench.prepare import AT_ONCE, random_inputs
 from intformer.ir.graph import Graph
 from intformer.runtime import Session
 from intformer.runtime.emit_linear import choose_form
@@ -47,7 +47,7 @@ def measure(model: str, rounds: int) -> list[dict[str, object]]:
     source = architecture(model)
     samples = random_inputs(source.graph, 8, TOKENS)
     programs = {
-        size: quantize(source, [samples], {**FOR_SPEED, "weight_groups": size}) for size in GROUPS
+        size: quantize(source, [samples], {**AT_ONCE, "weight_groups": size}) for size in GROUPS
     }
     inputs = {name: array[:1] for name, array in samples.items()}
     runs = {

@@ -28,7 +28,7 @@ def prepare_program(recipe: str, folder: Path) -> None:
     import torch
 
     from intformer import quantize
-    from intformer.evaluate.bench.prepare import FOR_SPEED
+    from intformer.evaluate.bench.prepare import AT_ONCE
     from intformer.frontend.capture import capture
     from intformer.models.transformer import TransformerConfig, build_transformer
 
@@ -47,7 +47,7 @@ def prepare_program(recipe: str, folder: Path) -> None:
     graph = capture(model, {"ids": ids}, dynamic={"ids": {0: "N", 1: "T"}}, outputs=["logits"])
     samples = [{"ids": np.random.default_rng(0).integers(3, WORDS, (2, 16))}]
     base = "intformer" if recipe == "w8a8" else recipe
-    quantize(graph, samples, {"base": base, **FOR_SPEED}).save(folder / f"{recipe}.onnx")
+    quantize(graph, samples, {"base": base, **AT_ONCE}).save(folder / f"{recipe}.onnx")
 
 
 def load_program(recipe: str, folder: Path, threads: int) -> Run:

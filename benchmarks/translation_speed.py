@@ -30,7 +30,7 @@ def prepare_program(recipe: str, folder: Path) -> None:
     import torch
 
     from intformer import quantize
-    from intformer.evaluate.bench.prepare import FOR_SPEED
+    from intformer.evaluate.bench.prepare import AT_ONCE
     from intformer.frontend.sequence_source import capture_sequences
     from intformer.models.transformer import build_transformer, preset
 
@@ -45,7 +45,7 @@ def prepare_program(recipe: str, folder: Path) -> None:
         }
     ]
     base = "intformer" if recipe == "w8a8" else recipe
-    quantize(graph, samples, {"base": base, **FOR_SPEED}).save(folder / f"{recipe}.onnx")
+    quantize(graph, samples, {"base": base, **AT_ONCE}).save(folder / f"{recipe}.onnx")
 
 
 def load_program(recipe: str, folder: Path, threads: int) -> Run:

@@ -31,6 +31,8 @@ VOCABULARY = 1000
 """Token ids of programs that do not say how many they know."""
 FOR_SPEED = {"observer": "minmax", "bias_correction": False}
 """The recipe for random weights: the same operators, widths and groups, found sooner."""
+AT_ONCE = {**FOR_SPEED, "rounding": "nearest"}
+"""Found at once, where groups of weights are given or make no difference (see ``weight_groups``)."""
 
 Progress = Callable[[str, int, int], None]
 
