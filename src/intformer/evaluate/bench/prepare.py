@@ -32,7 +32,7 @@ VOCABULARY = 1000
 FOR_SPEED = {"observer": "minmax", "bias_correction": False}
 """The recipe for random weights: the same operators, widths and groups, found sooner."""
 AT_ONCE = {**FOR_SPEED, "rounding": "nearest"}
-"""Found at once, where groups of weights are given or make no difference (see ``weight_groups``)."""
+"""Found at once, where ``weight_groups`` are given or make no difference."""
 
 Progress = Callable[[str, int, int], None]
 
