@@ -17,6 +17,9 @@ LANE_ORDER = (0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15)
 LANE_GROUPS = (2, 4, 8)
 """How many products may be added in one lane."""
 
+COLUMNS_AT_ONCE = 1024
+"""Columns that are examined together: sums take four times the memory of their weights."""
+
 SAFE_SUM = 128
 """Largest sum of the weights of one sign in a lane: 255·128 = 32640 is below 2^15."""
 
@@ -35,6 +38,11 @@ def safe_group(weight: Array) -> int:
     The least and the largest sum of products are -255·Σ max(-w, 0) and 255·Σ max(w, 0), which sums
     of fewer of them do not exceed; so weights of opposite signs share a lane without harm.
     """
+    starts = range(0, weight.shape[1], COLUMNS_AT_ONCE)
+    return min(_safe_group(weight[:, c : c + COLUMNS_AT_ONCE]) for c in starts)
+
+
+def _safe_group(weight: Array) -> int:
     ordered = in_lane_order(weight)
     highest, lowest = (part(ordered, 0).astype(np.int16) for part in (np.maximum, np.minimum))
     found = 1

@@ -125,8 +125,10 @@ def pack_weight(weight: Array, lanes: int, layout: Layout) -> Array:
     """``weight`` int8 [K, O] in ``layout``, flat."""
     rows, columns = weight.shape
     shape = (-(-rows // layout.multiple) * layout.multiple, -(-columns // lanes) * lanes)
-    full = np.zeros(shape, layout.dtype)
-    full[:rows, :columns] = weight
+    full = weight.astype(layout.dtype, copy=False)
+    if shape != weight.shape:
+        full = np.zeros(shape, layout.dtype)
+        full[:rows, :columns] = weight
     blocks = full.reshape(-1, layout.group, shape[1] // lanes, lanes)
     return _aligned_copy(blocks.transpose(2, 0, 3, 1)).reshape(-1)
 
