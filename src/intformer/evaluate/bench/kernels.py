@@ -31,9 +31,10 @@ Progress = Callable[[str, int, int], None]
 SHAPES = ((192, 576), (384, 1536), (1536, 384), (768, 3072), (3072, 768))
 """(K, N) of the products of DeiT-Tiny, -Small and -Base."""
 
-TURN, COPY_SECONDS = 0.001, 0.0003
+TURN, COPY_SECONDS, MANY_THREADS_SECONDS = 0.001, 0.0003, 0.004
 """Seconds of one timed turn, at least one call, and of one call. Turns are short, so that some are
-whole on a busy machine, and calls hold several copies of a small kernel, as a model has them."""
+whole on a busy machine, and calls hold several copies of a small kernel, as a model has them: most
+where several threads work, since every call wakes them."""
 
 FEWEST, KERNEL_SECONDS = 5, 2.0
 """Turns that slow kernels have at least, and seconds after which there are no more of them."""
@@ -186,7 +187,8 @@ def _prepared(kernel: Kernel, threads: int) -> tuple[Callable[[], None], float]:
     work = (kernel.macs or kernel.bytes) / 1e9
     once = Session(kernel.graph, threads=threads).prepared(kernel.inputs)
     once()
-    copies = max(1, round(COPY_SECONDS / max(_seconds(once, threads), 1e-6)))
+    wanted = COPY_SECONDS if threads == 1 else MANY_THREADS_SECONDS
+    copies = max(1, round(wanted / max(_seconds(once, threads), 1e-6)))
     run = Session(repeated(kernel, copies), threads=threads).prepared(kernel.inputs)
     run()
     calls = max(1, round(TURN / max(_seconds(run, threads), 1e-6)))
