@@ -1,6 +1,7 @@
 """Runs ``intformer bench --kernels`` and writes its table of products into docs/kernels.md.
 
     python benchmarks/kernels.py [--levels avx2,...] [--threads 1,2] [--rows 197,394] [--rounds 150]
+                                 [--place NAME]
 
 Measure on a quiet machine: two threads wait for each other. One thread is timed by its own time on
 the processor, so other work matters less there.
@@ -21,7 +22,7 @@ from intformer.evaluate.bench.kernels import SHAPES, KernelPlan, KernelRow, meas
 from intformer.runtime import describe
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "kernels.md"
-BEGIN, END = "<!-- written by benchmarks/kernels.py -->", "<!-- end -->"
+BEGIN, END = "<!-- written by benchmarks/kernels.py{} -->", "<!-- end -->"
 PRODUCT = "linear+requantize"
 
 
@@ -72,8 +73,10 @@ def write(rows: list[KernelRow], options: argparse.Namespace) -> None:
     command = shlex.join(["python", "benchmarks/kernels.py", *sys.argv[1:]])
     head = f"{machine()['processor']}, best of {options.rounds} turns, `{command}`:"
     text = DOCUMENT.read_text(encoding="utf-8")
-    before, after = text[: text.index(BEGIN)], text[text.index(END) :]
-    made = "\n".join([BEGIN, "", head, "", *lines_of(grouped(rows)), ""])
+    begin = BEGIN.format(f" --place {options.place}" if options.place else "")
+    before, rest = text.split(begin)
+    after = rest[rest.index(END) :]
+    made = "\n".join([begin, "", head, "", *lines_of(grouped(rows)), ""])
     DOCUMENT.write_text(f"{before}{made}\n{after}", encoding="utf-8")
 
 
@@ -83,6 +86,7 @@ def main() -> None:
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--rows", default="197,394")
     parser.add_argument("--rounds", type=int, default=150)
+    parser.add_argument("--place", default="", help="part of the page: one for each machine")
     options = parser.parse_args()
     levels = [level for level in options.levels.split(",") if level in describe()["levels"]]
     numbers = [[int(part) for part in text.split(",")] for text in (options.threads, options.rows)]

@@ -5,8 +5,8 @@
 
 Further OPTIONS go to the command, for example ``--threads 1`` or ``--also w4a8``. A model whose
 result is in the folder is not measured again; delete the file to do so. Tables hold every result
-that the folder has. ``--place`` names the part of docs/benchmarks.md to write; README.md has the
-table of the main one.
+that the folder has. ``--place`` names the part of docs/benchmarks.md to write: one for each machine.
+README.md has a table of those that it has a place for.
 """
 
 from __future__ import annotations
@@ -106,9 +106,11 @@ def _cells(ratios: dict[str, float], mark: str = "") -> str:
 
 
 def write(document: Path, lines: list[str], place: str = "") -> None:
-    """Replace the generated part of a document."""
+    """Replace the generated part of a document, if it has one for ``place``."""
     text = document.read_text(encoding="utf-8")
     begin = BEGIN.format(f" --place {place}" if place else "")
+    if begin not in text:
+        return
     before, rest = text.split(begin)
     after = rest[rest.index(END) :]
     made = "\n".join([begin, "", *lines, ""])
@@ -131,8 +133,7 @@ def main() -> None:
     found = {m: json.loads(file.read_text()) for m, file in files.items() if file.exists()}
     sections = [tables.markdown(Results.from_json(stored)) for stored in found.values()]
     write(ROOT / "docs" / "benchmarks.md", [*summary(found), "", *sections], arguments.place)
-    if not arguments.place:
-        write(ROOT / "README.md", overview(found))
+    write(ROOT / "README.md", overview(found), arguments.place)
 
 
 if __name__ == "__main__":
