@@ -5,7 +5,7 @@
 
 Further OPTIONS go to the command, for example ``--threads 1`` or ``--also w4a8``. A model whose
 result is in the folder is not measured again; delete the file to do so. Tables hold every result
-that the folder has. ``--place`` names the part of docs/benchmarks.md to write: one for each machine.
+that the folder has. ``--place`` names the part of docs/benchmarks.md to write, one a machine.
 README.md has a table of those that it has a place for.
 """
 
