@@ -39,9 +39,7 @@ Epilogue read_epilogue(Reader& r) {
   return e;
 }
 
-void gemm_run(const Step& step, const Pointers& pointers, Range units, std::byte* scratch) {
-  Reader r(step, &pointers);
-  const int64_t block_rows = r.number(), block_columns = r.number();
+Gemm read_gemm(Reader& r) {
   Gemm g{};
   g.m = r.number();
   g.n = r.number();
@@ -52,6 +50,13 @@ void gemm_run(const Step& step, const Pointers& pointers, Range units, std::byte
   g.a = r.slot<const void>();
   g.b = r.slot<const void>();
   g.epilogue = read_epilogue(r);
+  return g;
+}
+
+void gemm_run(const Step& step, const Pointers& pointers, Range units, std::byte* scratch) {
+  Reader r(step, &pointers);
+  const int64_t block_rows = r.number(), block_columns = r.number();
+  const Gemm g = read_gemm(r);
   const int64_t across = blocks(g.n, block_columns);
   for (int64_t u = units.begin; u < units.end; ++u) {
     kernels().gemm(g, block_at(u / across, block_rows, g.m),
@@ -62,6 +67,45 @@ void gemm_run(const Step& step, const Pointers& pointers, Range units, std::byte
 int64_t gemm_scratch(const Step& step) {
   const auto form = static_cast<Form>(step.numbers.at(5));
   return kernels().gemm_scratch_bytes(form, step.numbers.at(0), step.numbers.at(4));
+}
+
+// --- window_gemm: numbers of gemm, then of patches. A are the windows of an image, which are
+// gathered for one block at a time.
+
+Patches read_patches(Reader& r) {
+  Patches p{};
+  for (int64_t* field : {&p.height, &p.width, &p.channels, &p.kernel_h, &p.kernel_w, &p.stride_h,
+                         &p.stride_w, &p.pad_h, &p.pad_w, &p.out_h, &p.out_w}) {
+    *field = r.number();
+  }
+  p.x = r.slot<const uint8_t>();
+  p.pad = r.slot<const uint8_t>();
+  return p;
+}
+
+void window_gemm_run(const Step& step, const Pointers& pointers, Range units, std::byte* scratch) {
+  Reader r(step, &pointers);
+  const int64_t block_rows = r.number(), block_columns = r.number();
+  Gemm g = read_gemm(r);
+  const Patches p = read_patches(r);
+  const int64_t across = blocks(g.n, block_columns);
+  auto* gathered = reinterpret_cast<uint8_t*>(scratch + round_up(gemm_scratch(step), 64));
+  Range known{-1, -1};
+  for (int64_t u = units.begin; u < units.end; ++u) {
+    const Range rows = block_at(u / across, block_rows, g.m);
+    if (rows.begin != known.begin) windows(p, rows, gathered);
+    known = rows;
+    g.a = gathered - rows.begin * g.a_stride;
+    kernels().gemm(g, rows, block_at(u % across, block_columns, g.n), scratch);
+  }
+}
+
+// Vector loads may read past the last window.
+constexpr int64_t kBehindWindows = 64;
+
+int64_t window_gemm_scratch(const Step& step) {
+  const int64_t windows = step.numbers.at(0) * step.numbers.at(4);
+  return round_up(gemm_scratch(step), 64) + windows + kBehindWindows;
 }
 
 // --- attention: numbers [block, batch, heads, queries, keys, size, value_size, strides...,
@@ -267,13 +311,7 @@ void copy_run(const Step& step, const Pointers& pointers, Range outer, std::byte
 void patches_run(const Step& step, const Pointers& pointers, Range rows, std::byte*) {
   Reader r(step, &pointers);
   r.number();
-  Patches p{};
-  for (int64_t* field : {&p.height, &p.width, &p.channels, &p.kernel_h, &p.kernel_w, &p.stride_h,
-                         &p.stride_w, &p.pad_h, &p.pad_w, &p.out_h, &p.out_w}) {
-    *field = r.number();
-  }
-  p.x = r.slot<const uint8_t>();
-  p.pad = r.slot<const uint8_t>();
+  Patches p = read_patches(r);
   p.out = r.slot<uint8_t>();
   patches(p, rows);
 }
@@ -393,6 +431,7 @@ int64_t second_number(const Step& step) { return step.numbers.at(1); }
 
 constexpr Operation kOperations[] = {
     {"gemm", gemm_units, gemm_run, gemm_scratch},
+    {"window_gemm", gemm_units, window_gemm_run, window_gemm_scratch},
     {"attention_pack", pack_units, pack_run, nullptr},
     {"attention", attention_units, attention_run, attention_scratch},
     {"norm", first_number, norm_run, nullptr},

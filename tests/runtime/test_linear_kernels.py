@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from intformer.ir.graph import Array, Graph
+from intformer.ir.graph import Array, Attribute, Graph
 from intformer.ir.lanes import LANE_GROUPS, in_lane_order, safe_group
 from intformer.reference import interpret
 from intformer.runtime import Session
@@ -160,3 +160,26 @@ def test_lane_order_is_how_weights_are_packed(size: int) -> None:
     together = packed.transpose(0, 2, 1, 3).reshape(-1, size)
     expected = in_lane_order(rows[:, None]).reshape(-1, size)
     assert sorted(map(sorted, together)) == sorted(map(sorted, expected))
+
+
+@pytest.mark.parametrize("kind", ["any", "symmetric", 8])
+@pytest.mark.parametrize("flat", [False, True])
+def test_windows_are_gathered_on_the_way(kind: str | int, flat: bool) -> None:
+    """A convolution never writes its windows out: overlapping ones, with padding, in parts."""
+    build = Builder(3)
+    image = build.input("x", "uint8", ("N", 17, 14, 3))
+    pad = build.constant("pad", [7, 255, 0], "uint8")
+    sizes: dict[str, Attribute] = {"kernel": (3, 4), "stride": (2, 1), "padding": (1, 2)}
+    rows = build.node("patches", image, pad, size=(17, 14), **sizes)
+    if flat:
+        rows = build.node("reshape", rows, shape=(0, 135, 36))
+    weight = build.constant("w", weights(kind, 36, 40, build.rng), "int8")
+    bias = build.random("b", "int32", (40,), -(2**20), 2**20)
+    acc = build.node("linear", rows, weight, bias)
+    build.output("y", build.requantize(acc, 1 / 3000, "uint8", "q", 128))
+    pixels = np.random.default_rng(1).integers(0, 256, (3, 17, 14, 3), dtype=np.uint8)
+    for threads in (1, 3):
+        session = Session(build.graph, threads=threads)
+        assert "window_gemm" in {operation for operation, _ in session.profile({"x": pixels})}
+        actual = session.run({"x": pixels})["y"]
+        np.testing.assert_array_equal(actual, interpret(build.graph, {"x": pixels})["y"])

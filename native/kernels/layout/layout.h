@@ -28,7 +28,10 @@ struct Patches {
       out_w;
 };
 
-// Window rows: `rows` counts over batch and out_h.
+// The windows of `range`, which counts over batch, out_h and out_w, one after the other at `to`.
+void windows(const Patches&, Range range, uint8_t* to);
+
+// Window rows at `out`: `rows` counts over batch and out_h.
 void patches(const Patches&, Range rows);
 
 struct Embedding {

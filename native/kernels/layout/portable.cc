@@ -110,14 +110,18 @@ void copy(const Copy& c, Range outer) {
   }
 }
 
-void patches(const Patches& p, Range rows) {
+void windows(const Patches& p, Range range, uint8_t* to) {
   const int64_t size = p.kernel_h * p.kernel_w * p.channels;
-  for (int64_t row = rows.begin; row < rows.end; ++row) {
-    const int64_t image = row / p.out_h, top = row % p.out_h * p.stride_h - p.pad_h;
-    for (int64_t j = 0; j < p.out_w; ++j) {
-      window(p, image, top, j * p.stride_w - p.pad_w, p.out + (row * p.out_w + j) * size);
-    }
+  for (int64_t i = range.begin; i < range.end; ++i, to += size) {
+    const int64_t row = i / p.out_w, image = row / p.out_h;
+    const int64_t top = row % p.out_h * p.stride_h - p.pad_h;
+    window(p, image, top, i % p.out_w * p.stride_w - p.pad_w, to);
   }
+}
+
+void patches(const Patches& p, Range rows) {
+  const int64_t size = p.kernel_h * p.kernel_w * p.channels * p.out_w;
+  windows(p, {rows.begin * p.out_w, rows.end * p.out_w}, p.out + rows.begin * size);
 }
 
 void embedding(const Embedding& e, Range tokens) {

@@ -11,7 +11,7 @@ import numpy as np
 from intformer.arith import BIAS_LIMIT, STORAGE, norm_constants
 from intformer.extension import native
 from intformer.ir.graph import Node
-from intformer.runtime.emit_linear import emit_linear
+from intformer.runtime.emit_linear import emit_linear, window_operands
 from intformer.runtime.emit_products import emit_depthwise, emit_matmul, emit_softmax
 from intformer.runtime.emit_sequence import FEW_QUERIES, SEQUENCE_EMITTERS, attend
 from intformer.runtime.fuse import Group
@@ -222,14 +222,10 @@ def _reduce(builder: Builder, node: Node) -> None:
 
 
 def _patches(builder: Builder, node: Node) -> None:
-    batch, height, width, depth = builder.shape(node.inputs[0])
-    _, out_h, out_w, _ = builder.shape(node.output)
-    pairs = [cast(tuple[int, int], node.attrs[k]) for k in ("kernel", "stride", "padding")]
-    pad = np.broadcast_to(builder.graph.constants[node.inputs[1]], depth)
-    level = builder.constant(("pad", node.inputs[1], depth), lambda: pad)
-    numbers = [batch * out_h, height, width, depth, *(v for pair in pairs for v in pair)]
-    places = [builder.locate(node.inputs[0]), level, builder.define(node.output)]
-    builder.step("patches", [*places], [*numbers, out_h, out_w])
+    batch, out_h, *_ = builder.shape(node.output)
+    image, numbers = window_operands(builder, node)
+    places = [*image, builder.define(node.output)]
+    builder.step("patches", [*places], [batch * out_h, *numbers])
 
 
 def _unpack4(builder: Builder, node: Node) -> None:

@@ -50,9 +50,25 @@ def emit_linear(builder: Builder, group: Group) -> None:
     blocks = block_sizes(rows, columns, builder.machine.threads, most)
     numbers = [*blocks, rows, columns, depth, form]
     numbers += [DTYPE_CODES[builder.dtype(linear.inputs[0])], depth]
-    places: list[Location | None] = [builder.locate(linear.inputs[0]), b]
     finish, parameters = _epilogue(builder, group, columns)
-    builder.step("gemm", [*places, builder.define(group.output), *parameters], [*numbers, *finish])
+    if group.windows is None:
+        places = [builder.locate(linear.inputs[0]), b, builder.define(group.output), *parameters]
+        builder.step("gemm", places, [*numbers, *finish])
+        return
+    image, geometry = window_operands(builder, group.windows)
+    places = [image[0], b, builder.define(group.output), *parameters, *image]
+    builder.step("window_gemm", places, [*numbers, *finish, *geometry])
+
+
+def window_operands(builder: Builder, node: Node) -> tuple[list[Location], list[int]]:
+    """Places (image and padding levels) and numbers of the native ``Patches``."""
+    _, height, width, depth = builder.shape(node.inputs[0])
+    _, out_h, out_w, _ = builder.shape(node.output)
+    pairs = [cast(tuple[int, int], node.attrs[k]) for k in ("kernel", "stride", "padding")]
+    pad = np.broadcast_to(builder.graph.constants[node.inputs[1]], depth)
+    level = builder.constant(("pad", node.inputs[1], depth), lambda: pad)
+    numbers = [height, width, depth, *(v for pair in pairs for v in pair), out_h, out_w]
+    return [builder.locate(node.inputs[0]), level], numbers
 
 
 def _most_rows(depth: int) -> int:

@@ -1,8 +1,8 @@
-"""Groups nodes that one kernel call executes: a linear layer with what follows it."""
+"""Groups nodes that one kernel call executes: a linear layer with what is around it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from intformer.arith import STORAGE
 from intformer.ir.graph import Graph, Node, Shape
@@ -17,11 +17,13 @@ class Group:
             ``requantize`` or an ``add``, and after a requantize to uint8 a ``table``.
         residual: the int16 value that a fused ``add`` adds.
         swapped: the accumulator is the operand ``b`` of the fused ``add``.
+        windows: the ``patches`` that the linear layer alone reads; they are gathered on the way.
     """
 
     nodes: tuple[Node, ...]
     residual: str | None = None
     swapped: bool = False
+    windows: Node | None = None
 
     @property
     def head(self) -> Node:
@@ -42,14 +44,35 @@ def fuse(graph: Graph) -> list[Group]:
     private = {name for name, nodes in uses.items() if len(nodes) == 1} - set(
         graph.outputs.values()
     )
-    groups = [_grow(graph, uses, private, node) for node in graph if node.op.startswith("linear")]
-    member = {id(node): group for group in groups for node in group.nodes}
+    made = {name: node for name, node in graph.producers().items() if name in private}
+    member: dict[int, Group] = {}
+    for node in graph:
+        if node.op.startswith("linear"):
+            sources = _windows(made, graph, node.inputs[0])
+            group = _grow(graph, uses, private, node)
+            group = replace(group, windows=sources[-1]) if sources else group
+            member |= {id(part): group for part in (*sources, *group.nodes)}
     ordered: list[Group] = []
     for node in graph:
         group = member.get(id(node), Group((node,)))
         if node is group.nodes[-1]:
             ordered.append(group)
     return ordered
+
+
+def _windows(made: dict[str, Node], graph: Graph, value: str) -> tuple[Node, ...]:
+    """The ``patches`` behind a linear layer's input, after a reshape that keeps its rows if any.
+
+    ``made`` has the nodes whose results have one reader.
+    """
+    node = made.get(value)
+    if node is not None and node.op == "patches":
+        return (node,)
+    before = made.get(node.inputs[0]) if node is not None and node.op == "reshape" else None
+    if node is None or before is None or before.op != "patches":
+        return ()
+    same_rows = graph.types[value].shape[-1] == graph.types[before.output].shape[-1]
+    return (node, before) if same_rows else ()
 
 
 def _grow(graph: Graph, uses: dict[str, list[Node]], private: set[str], linear: Node) -> Group:
