@@ -284,7 +284,8 @@ def main(contest: Contest) -> None:
     if options.json:
         options.json.write_text(json.dumps([{**asdict(r), "rate": r.rate} for r in rows], indent=1))
     if options.write:
-        write(f"benchmarks/{Path(contest.script).name}", lines)
+        place = f" --place {options.place}" if options.place else ""
+        write(f"benchmarks/{Path(contest.script).name}{place}", lines)
 
 
 def _options(contest: Contest) -> argparse.Namespace:
@@ -298,6 +299,7 @@ def _options(contest: Contest) -> argparse.Namespace:
     found.add_argument("--only", nargs="*", help="engines to run")
     found.add_argument("--json", type=Path, help="also write all rows to this file")
     found.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
+    found.add_argument("--place", default="", help="part of the page: one for each machine")
     found.add_argument("--prepare", help=argparse.SUPPRESS)
     found.add_argument("--work", help=argparse.SUPPRESS)
     found.add_argument("own_threads", type=int, nargs="?", help=argparse.SUPPRESS)
