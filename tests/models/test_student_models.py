@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from whole_models import REALISATIONS, Whole, assert_same, data_or_skip, quantize_whole
 
 from intformer.evaluate.datasets import batches, open_images
+from intformer.evaluate.floats import FloatModel
 from intformer.evaluate.framing import Framing
 from intformer.ir.graph import Array
 
@@ -37,3 +39,11 @@ def test_every_realisation_gives_the_bytes_of_the_reference(
     whole: Whole, inputs: dict[str, Array], wanted: dict[str, Array], kind: str
 ) -> None:
     assert_same(whole.graph, whole.realisation(kind)(inputs), wanted)
+
+
+def test_logits_follow_the_float_model(
+    whole: Whole, inputs: dict[str, Array], wanted: dict[str, Array]
+) -> None:
+    exact = FloatModel(whole.source).images(inputs["pixels"])["logits"].astype(np.float64)
+    error = wanted["logits"] * whole.program.scales["logits"]["scale"] - exact
+    assert 10 * np.log10((exact**2).sum() / (error**2).sum()) > 30

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from small_models import (
+    SIDE,
     Apply,
+    Residual,
+    SelfAttention,
     Tokens,
     awake,
     bert_graph,
@@ -17,7 +21,7 @@ from small_models import (
     pictures,
     sentences,
 )
-from torch import nn
+from torch import Tensor, nn
 
 from intformer.frontend.capture import capture
 from intformer.ir.graph import Graph
@@ -35,11 +39,54 @@ def vit_graph() -> Graph:
     return capture(model, (torch.zeros(2, 3, 16, 16),), names=["pixels"], outputs=["logits"])
 
 
+class TwoHeads(nn.Module):
+    """Two classifiers that read two tokens through one normalisation, as in DeiT."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.head, self.other = nn.LayerNorm(16), nn.Linear(16, 5), nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = (self.head(self.norm(x[:, 0])) + self.other(self.norm(x[:, 1]))) / 2
+        return result
+
+
+def one_norm_in_two_places() -> Graph:
+    norm = nn.LayerNorm(16)
+    layers = [Residual(norm, nn.Linear(16, 16), nn.GELU(), nn.Linear(16, 16)) for _ in range(2)]
+    return graph_of(awake(Tokens(*layers, Apply(lambda x: x.mean(1)), nn.Linear(16, 5)), 4))
+
+
+class TiedAttention(SelfAttention):
+    """Some of queries, keys and values are the same vectors; keys are returned too if asked."""
+
+    def __init__(self, *same: str, returns_keys: bool = False) -> None:
+        super().__init__()
+        self.same, self.returns_keys = same, returns_keys
+
+    def forward(self, x: Tensor) -> Any:
+        n, t, e = x.shape
+        made = {name: getattr(self, name)(x) for name in "qkv" if name not in self.same}
+        keys = made["k"]
+        q, k, v = (made.get(name, keys).view(n, t, 2, e // 2).transpose(1, 2) for name in "qkv")
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v)
+        result = self.out(mixed.transpose(1, 2).reshape(n, t, e))
+        return (result, keys) if self.returns_keys else result
+
+
+def behind_norm(layer: nn.Module) -> Graph:
+    return graph_of(awake(Tokens(nn.LayerNorm(16), layer), 6))
+
+
 GRAPHS: dict[str, Callable[[], Graph]] = {
     "vit": vit_graph,
     "mean pooling": lambda: graph_of(encoder()),
     "no biases": lambda: graph_of(encoder(bias=False)),
     "bert": bert_graph,
+    "two heads behind one normalisation": lambda: graph_of(awake(Tokens(TwoHeads()), 2)),
+    "one normalisation in two places": one_norm_in_two_places,
+    "values are keys": lambda: behind_norm(TiedAttention("v")),
+    "queries are keys": lambda: behind_norm(TiedAttention("q")),
 }
 
 Values = dict[str, torch.Tensor]
@@ -115,3 +162,14 @@ def test_tokens_that_are_as_many_as_channels_are_not_taken_for_them() -> None:
     assert not equalizer.norms
     (name,) = graph.outputs.values()
     assert close(run(changed, 7)[name], run(graph, 7)[name])
+
+
+def test_what_a_graph_returns_stays() -> None:
+    model = awake(Tokens(nn.LayerNorm(16), TiedAttention(returns_keys=True)), 6)
+    pixels = torch.zeros(2, 3, SIDE, SIDE)
+    graph = capture(model, (pixels,), names=["pixels"], outputs=["output_0", "output_1"])
+    changed, equalizer = equalized(graph, 1.0)
+    before, after = run(graph, 7), run(changed, 7)
+    assert not set(graph.outputs.values()) & set(equalizer.altered())
+    for value in graph.outputs.values():
+        assert close(after[value], before[value])

@@ -48,6 +48,7 @@ class Equalizer:
         self.smoothing = smoothing
         self.producers = graph.producers()
         self.consumers = graph.consumers()
+        self.returned = set(graph.outputs.values())
         self.norms = dict(self._find_norms())
         self.shared = dict(self._find_shared())
         self.attentions = list(self._find_attentions())
@@ -118,6 +119,12 @@ class Equalizer:
             return False
         return all(len(self.consumers[value]) == 1 for value in node.inputs[1:])
 
+    def _is_read_once(self, value: str) -> bool:
+        """Whether one input of one node is all that reads a value: what changes there is known."""
+        readers = self.consumers.get(value, [])
+        once = len(readers) == 1 and readers[0].inputs.count(value) == 1
+        return once and value not in self.returned
+
     def _find_attentions(self) -> Iterable[Node]:
         for node in self.graph:
             if node.op not in (*ATTENTIONS, "biased_attention"):
@@ -128,21 +135,24 @@ class Equalizer:
 
     def _projection(self, value: str) -> Node | None:
         """The linear layer behind an operand of attention (perhaps rotated) that alone reads it."""
+        if not self._is_read_once(value):
+            return None
         node = self.producers.get(value)
-        if len(self.consumers[value]) != 1 or node is None or node.op != "rotary":
-            return node if len(self.consumers[value]) == 1 else None
-        return self._projection(node.inputs[0])
+        rotated = node is not None and node.op == "rotary"
+        return self._projection(node.inputs[0]) if node and rotated else node
 
     def _find_gated(self) -> Iterable[tuple[str, tuple[Node, Node]]]:
         """Products read by one linear layer, and a linear layer that makes one of their factors."""
         for node in self.graph:
             readers = self.consumers.get(node.output, [])
-            if node.op != "mul" or len(readers) != 1 or not self._is_own_linear(readers[0]):
+            if node.op != "mul" or not self._is_read_once(node.output):
+                continue
+            if not self._is_own_linear(readers[0]):
                 continue
             for value in node.inputs:
                 made = self.producers.get(value)
                 same = self.graph.types[value].shape[-1] == self.graph.types[node.output].shape[-1]
-                if same and len(self.consumers[value]) == 1 and self._is_own_linear(made):
+                if same and self._is_read_once(value) and self._is_own_linear(made):
                     assert made is not None
                     yield node.output, (made, readers[0])
                     break
@@ -150,11 +160,24 @@ class Equalizer:
     def _equalize_norm(self, norm: Node, layers: list[Node], observed: ChannelRange) -> None:
         factor = _relative(observed.width) ** self.smoothing
         shift = observed.middle if len(norm.inputs) > 2 else torch.zeros_like(observed.middle)
+        self._own_constants(norm)
         self._set(norm.inputs[1], self._get(norm.inputs[1]) / factor)
         if len(norm.inputs) > 2:
             self._set(norm.inputs[2], (self._get(norm.inputs[2]) - shift) / factor)
         for layer in layers:
             self._absorb(layer, factor, shift)
+
+    def _own_constants(self, norm: Node) -> None:
+        """Give a normalisation copies of the constants that others read: factors are its own.
+
+        The two heads of a distilled model read two rows through one normalisation.
+        """
+        for value in norm.inputs[1:]:
+            if not self._is_read_once(value):
+                own = self.graph.add_constant(value, self._get(value).numpy().astype(np.float32))
+                index = norm.inputs.index(value)
+                norm.inputs = (*norm.inputs[:index], own, *norm.inputs[index + 1 :])
+                self.consumers[own] = [norm]
 
     def _rescale_copy(self, source: Node, layers: list[Node], observed: ChannelRange) -> None:
         """Give ``layers`` (x - shift) / factor, computed by a node of its own."""
@@ -179,7 +202,7 @@ class Equalizer:
 
     def _equalize_values(self, attention: Node, ranges: dict[str, ChannelRange]) -> None:
         readers = self.consumers.get(attention.output, [])
-        if len(readers) != 1 or not self._is_own_linear(readers[0]):
+        if not self._is_read_once(attention.output) or not self._is_own_linear(readers[0]):
             return
         observed = ranges[attention.inputs[2]]
         factor, middle = _relative(observed.width) ** self.smoothing, observed.middle
