@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from itertools import product
+from typing import Any
 
+import numpy as np
 from families import (
     NARROW,
     RESULTS,
@@ -18,6 +20,9 @@ from families import (
 )
 
 from intformer.arith import QUADRATIC_END
+
+KINDS = [("shift", 15), ("shift", 7), ("quadratic", 15), ("quadratic", 8), ("log2", 15)]
+"""Operators and the bits of their probabilities."""
 
 
 def grid_attributes(steps: float, end: int) -> dict[str, int]:
@@ -38,8 +43,7 @@ def probabilities(make: Maker) -> Cases:
         (2, 2, 9, 2, 48),
     ]
     sizes += [(1, 17, 33, 2, 64), (1, 3, 197, 1, 64), (3, 7, 6, 3, 3)]
-    kinds = [("shift", 15), ("shift", 7), ("quadratic", 15), ("quadratic", 8), ("log2", 15)]
-    for index, ((kind, bits), size, masked) in enumerate(product(kinds, sizes, (False, True))):
+    for index, ((kind, bits), size, masked) in enumerate(product(KINDS, sizes, (False, True))):
         if bits < 8 and size[2] > 100:
             continue  # 7 bits round all probabilities of a long flat row to 0
         made = probability_case(make, kind, bits, size, masked, RESULTS[index % len(RESULTS)])
@@ -56,6 +60,15 @@ def probability_case(
     if masked:
         operands["mask"] = make.within("uint8", 0, 1, n, s)
         operands["mask"][-1, s // 2 + 1 :] = 0
+    _, attrs = probability_attributes(make, kind, bits, (s, heads, size), dtype)
+    return case(f"{kind}_attention", operands, " ".join(operands), **attrs)
+
+
+def probability_attributes(
+    make: Maker, kind: str, bits: int, sizes: tuple[int, int, int], dtype: str
+) -> tuple[float, dict[str, Any]]:
+    """What one unit of score is of a logit, and the attributes, for (keys, heads, head size)."""
+    s, heads, size = sizes
     unit = int(make.rng.choice([1, 10, 24, 300 if s < 100 else 99, 1024 if s < 60 else 256]))
     end, scale = (21 * unit, unit) if kind == "shift" else (QUADRATIC_END, 256)
     spread = float(2.0 ** -make.rng.integers(6, 14)) / math.sqrt(size)
@@ -66,7 +79,27 @@ def probability_case(
     attrs["offset"] = (int(make.rng.integers(middle)) << shift) + (1 << shift)
     attrs |= {"unit": unit} if kind == "shift" else {}
     attrs |= {"bits": bits} if kind != "log2" else {}
-    return case(f"{kind}_attention", operands, " ".join(operands), **attrs)
+    return spread, attrs
+
+
+def windows(make: Maker) -> Cases:
+    """The same inside windows: biases of several forms, wider values, pairs that may not meet."""
+    sizes = [(1, 4, 5, 5, 2, 2, 3), (2, 1, 2, 19, 1, 5, 4)]
+    for index, ((kind, bits), size) in enumerate(product(KINDS, sizes)):
+        n, count, t, s, heads, narrow, wide = size
+        operands = {
+            "q": make.full("uint8", n, count, t, heads * narrow),
+            "k": make.full("uint8", n, count, s, heads * narrow),
+            "v": make.full("uint8", n, count, s, heads * wide),
+        }
+        dtype = RESULTS[index % len(RESULTS)]
+        spread, attrs = probability_attributes(make, kind, bits, (s, heads, narrow), dtype)
+        shape = ((count, 1, t, s), (1, heads, t, s), (1, 1, 1, s))[index % 3]
+        bias = make.rng.normal(0, 2 / spread, shape).astype(np.int32)
+        bias[make.rng.random(shape) < 0.2] = -(2**29) - index % 2
+        name = f"{bits}-{'x'.join(map(str, size))}-{dtype}"
+        found = case(f"biased_{kind}_attention", {**operands, "bias": bias}, "q k v", **attrs)
+        yield f"biased_{kind}_attention:{name}", found
 
 
 def newton_norm(make: Maker) -> Cases:
@@ -100,3 +133,6 @@ def shift_gelu(make: Maker) -> Cases:
 
 
 PUBLISHED = (probabilities, newton_norm, shift_gelu)
+
+PUBLISHED_WINDOWS = (windows,)
+"""A family of its own at the end: the seeds of all others stay as they are."""

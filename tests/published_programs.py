@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from intformer import arith
 from intformer.ir.graph import Attribute, Graph
 from programs import Builder
@@ -45,4 +47,23 @@ def published_like(seed: int = 0, *, width: int = 24, heads: int = 2) -> Graph:
     attrs = {"octaves": 23, "unit": 10, "zero": 128, "multiplier": 2**15, "shift": 22}
     attrs |= {"offset": (30 << 22) + (1 << 21), "dtype": "uint8"}
     build.output("gelu", build.node("shift_gelu", tokens, **attrs))
+    return build.graph
+
+
+def published_windows(seed: int = 0, *, heads: int = 3) -> Graph:
+    """q, k uint8 [N,4,9,12], v uint8 [N,4,9,21] -> one output for each softmax and form of bias.
+
+    A fifth of the pairs may not see each other.
+    """
+    build = Builder(seed, limits={"N": 64})
+    q, k = (build.input(name, "uint8", ("N", 4, 9, 12)) for name in "qk")
+    v = build.input("v", "uint8", ("N", 4, 9, 21))
+    for kind in ("shift", "quadratic", "log2"):
+        for shape in ((4, heads, 9, 9), (4, 1, 9, 9), (1, heads, 9, 9), (1, 1, 1, 9)):
+            name = f"{kind}-{'x'.join(map(str, shape))}"
+            apart = build.rng.random(shape) < 0.2
+            values = np.where(apart, -(2**30), build.rng.integers(-1000, 1000, shape))
+            bias = build.constant(f"{name}.bias", values, "int32")
+            attrs = published_attributes(kind, heads)
+            build.output(name, build.node(f"biased_{kind}_attention", q, k, v, bias, **attrs))
     return build.graph

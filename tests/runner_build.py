@@ -15,6 +15,7 @@ KERNEL_TESTS = (
     "session",
     "linear_kernels",
     "attention_kernels",
+    "window_kernels",
     "sequence_kernels",
     "norm_kernels",
     "low_bits",

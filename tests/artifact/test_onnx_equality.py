@@ -17,9 +17,15 @@ from intformer.ir.operators import OPERATORS
 from intformer.ir.verify import verify
 from intformer.reference import interpret
 from programs import bert_like, random_inputs, single_operator_cases, vit_like
-from published_programs import published_like
+from published_programs import published_like, published_windows
 
-CASES = {"vit": vit_like, "bert": bert_like, "published": published_like} | single_operator_cases()
+MODELS = {
+    "vit": vit_like,
+    "bert": bert_like,
+    "published": published_like,
+    "windows": published_windows,
+}
+CASES = MODELS | single_operator_cases()
 
 
 @lru_cache
@@ -58,12 +64,12 @@ def test_onnx_runtime_equals_reference(case: str, flat: bool) -> None:
 def test_programs_cover_every_operator() -> None:
     sequences = (lambda build=build: build(0) for build in sequence_programs.PROGRAMS.values())
     alone = single_operator_cases().values()
-    builders = (vit_like, bert_like, published_like, *sequences, *alone)
+    builders = (*MODELS.values(), *sequences, *alone)
     covered = {node.op for build in builders for node in build()}
     assert covered == set(OPERATORS)
 
 
-@pytest.mark.parametrize("case", ["vit", "bert", "published"])
+@pytest.mark.parametrize("case", MODELS)
 def test_outputs_are_not_degenerate(case: str) -> None:
     graph = program(case)
     outputs = interpret(graph, random_inputs(graph, {"N": 4, "S": 9}))
@@ -72,6 +78,6 @@ def test_outputs_are_not_degenerate(case: str) -> None:
 
 
 @pytest.mark.parametrize("flat", [False, True], ids=["structured", "flat"])
-@pytest.mark.parametrize("case", ["vit", "bert", "published"])
+@pytest.mark.parametrize("case", MODELS)
 def test_model_passes_the_onnx_checker(case: str, flat: bool) -> None:
     onnx.checker.check_model(artifact.to_onnx(program(case), flat=flat), full_check=True)

@@ -12,7 +12,7 @@ from intformer.errors import VerifyError
 from intformer.ir.graph import Attribute, Graph
 from intformer.ir.verify import verify
 from intformer.reference import interpret
-from programs import ACTIVATION, NUMBERS, Builder, extremes, random_inputs
+from programs import ACTIVATION, NUMBERS, Builder, attention_attributes, extremes, random_inputs
 from published_programs import published_attributes
 
 DTYPES = st.sampled_from(("uint4", "uint6", *ACTIVATION))
@@ -149,6 +149,32 @@ def test_published_attention(seed: int, kind: str, masked: bool, bits: int, dtyp
     attrs = published_attributes(kind, 2, bits) | {"dtype": dtype}
     attrs |= {"gain": int(build.rng.integers(2**20, 2**24))}
     assert_same(build, f"{kind}_attention", q, k, v, *mask, **attrs)
+
+
+@few
+@given(
+    SEEDS,
+    st.sampled_from(("exp2", "shift", "quadratic", "log2")),
+    st.tuples(*[st.booleans()] * 3),
+    st.integers(1, 15),
+    DTYPES,
+)
+def test_attention_in_windows(
+    seed: int, kind: str, whole: tuple[bool, bool, bool], bits: int, dtype: str
+) -> None:
+    build = Builder(seed)
+    q = build.input("q", "uint8", ("N", 4, 3, 8))
+    k, v = (build.input(n, "uint8", ("N", 4, 5, w)) for n, w in (("k", 8), ("v", 10)))
+    shape = (*(d if w else 1 for d, w in zip((4, 2, 3), whole, strict=True)), 5)
+    apart = build.rng.random(shape) < 0.2
+    values = np.where(apart, -(2**31), build.rng.integers(-(2**12), 2**12, shape))
+    bias = build.constant("bias", values, "int32")
+    if kind == "exp2":
+        op, attrs = "biased_attention", attention_attributes(2)
+    else:
+        op, attrs = f"biased_{kind}_attention", published_attributes(kind, 2, bits)
+        attrs |= {"gain": int(build.rng.integers(2**20, 2**24))}
+    assert_same(build, op, q, k, v, bias, **(attrs | {"dtype": dtype}))
 
 
 @few

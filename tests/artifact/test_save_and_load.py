@@ -21,8 +21,9 @@ from intformer.errors import ArtifactError, VerifyError
 from intformer.ir.graph import Graph, Node, TensorType
 from intformer.reference import interpret
 from programs import Builder, bert_like, random_inputs, single_operator_cases, vit_like
+from published_programs import published_windows
 
-PROGRAMS = {"vit": vit_like, "bert": bert_like}
+PROGRAMS = {"vit": vit_like, "bert": bert_like, "windows": published_windows}
 
 
 def content(graph: Graph, flat: bool = False) -> bytes:

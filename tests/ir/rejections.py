@@ -12,10 +12,12 @@ import programs
 from intformer.errors import VerifyError
 from intformer.ir.graph import Graph, TensorType
 from intformer.ir.verify import verify
+from published_programs import published_windows
 
 BASES = programs.single_operator_cases() | {
     "vit_like": programs.vit_like,
     "bert_like": programs.bert_like,
+    "published_windows": published_windows,
 }
 Mutation = Callable[[Graph], None]
 

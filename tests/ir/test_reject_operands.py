@@ -180,6 +180,31 @@ def mask_without_effect(g: Graph) -> None:
     g.nodes[0].attrs["multiplier"] = 1
 
 
+@rejected("published_windows", r"bias \[4, 2, 9, 9\] must be \[4, 3, 9, 9\], or 1 on axes before")
+def biases_of_other_heads(g: Graph) -> None:
+    replace(g, "shift-4x3x9x9.bias", np.zeros((4, 2, 9, 9)))
+
+
+@rejected("published_windows", r"bias \[1, 1, 1, 1\] must be \[4, 3, 9, 9\], or 1 on axes before")
+def a_bias_that_would_repeat_over_keys(g: Graph) -> None:
+    replace(g, "log2-1x1x1x9.bias", np.zeros((1, 1, 1, 1)))
+
+
+@rejected("published_windows", "do not fit each other")
+def values_of_other_windows(g: Graph) -> None:
+    retype(g, "v", "uint8", ("N", 2, 9, 21))
+
+
+@rejected("published_windows", "heads = 2 must be positive and divide the width 21")
+def heads_that_do_not_divide_wider_values(g: Graph) -> None:
+    g.nodes[0].attrs["heads"] = 2
+
+
+@rejected("published_windows", r"bits = 16 of a probability must be in 1\.\.15")
+def probabilities_beyond_two_bytes(g: Graph) -> None:
+    g.nodes[0].attrs["bits"] = 16
+
+
 @rejected("patches-(3, 3)-(1, 1)-(1, 1)", r"size = \(8, 8\), but x has shape")
 def patches_of_another_size(g: Graph) -> None:
     g.nodes[0].attrs["size"] = (8, 8)

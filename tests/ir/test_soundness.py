@@ -32,7 +32,7 @@ from intformer.ir.operators import OPERATORS, evaluate
 from intformer.ir.verify import verify
 from intformer.reference import interpret
 from intformer.reference.primitives import NumpyPrimitives
-from published_programs import published_like
+from published_programs import published_like, published_windows
 
 ROUNDS = 150
 
@@ -151,6 +151,12 @@ def biased_attention(rng: Rng) -> tuple[Operands, Attributes]:
     return operands, {**attrs, "heads": heads}
 
 
+def published_windowed(kind: str, rng: Rng) -> tuple[Operands, Attributes]:
+    operands, attrs = biased_attention(rng)
+    _, other = published_attention(kind, rng)
+    return operands, {**other, "heads": attrs["heads"]}
+
+
 def softmax(rng: Rng) -> tuple[Operands, Attributes]:
     _, attrs = attention(rng)
     unwanted = ("heads", "q_zero", "k_zero", "v_zero")
@@ -254,6 +260,9 @@ GENERATORS: dict[str, Callable[[Rng], tuple[Operands, Attributes]]] = {
     "newton_norm": newton_norm,
     "shift_gelu": shift_gelu,
     "biased_attention": biased_attention,
+    "biased_shift_attention": partial(published_windowed, "shift"),
+    "biased_quadratic_attention": partial(published_windowed, "quadratic"),
+    "biased_log2_attention": partial(published_windowed, "log2"),
     "softmax": softmax,
     "matmul": matmul,
     "max": largest,
@@ -315,6 +324,7 @@ MODELS = {
     "vit_like": programs.vit_like,
     "bert_like": programs.bert_like,
     "published_like": published_like,
+    "published_windows": published_windows,
 }
 
 

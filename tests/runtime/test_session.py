@@ -12,7 +12,7 @@ from intformer.ir.graph import Graph
 from intformer.reference import interpret
 from intformer.runtime import Session
 from programs import bert_like, random_inputs, single_operator_cases, vit_like
-from published_programs import published_like
+from published_programs import published_like, published_windows
 
 CASES = single_operator_cases()
 SIZES = [{"N": 1, "S": 7}, {"N": 3, "S": 1}, {"N": 8, "S": 9}]
@@ -36,7 +36,7 @@ def test_operator_equals_reference(name: str) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
-@pytest.mark.parametrize("make", [vit_like, bert_like, published_like])
+@pytest.mark.parametrize("make", [vit_like, bert_like, published_like, published_windows])
 def test_program_equals_reference(make: type, threads: int) -> None:
     graph = make(seed=threads)
     session = Session(graph, threads=threads)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from intformer.arith.log2 import (
     LOG2_LEVELS,
+    biased_log2_attention,
     log2_attention,
     log2_weights,
 )
@@ -67,6 +68,7 @@ from intformer.arith.quadratic import (
     QUADRATIC_END,
     QUADRATIC_LINEAR,
     QUADRATIC_TOP,
+    biased_quadratic_attention,
     exponentials,
     quadratic_attention,
     quadratic_erf,
@@ -100,6 +102,7 @@ from intformer.arith.shift import (
     SHIFT_OCTAVES,
     SHIFT_REACH,
     SIGMOID_OCTAVES,
+    biased_shift_attention,
     shift_attention,
     shift_exp,
     shift_gelu,
@@ -127,6 +130,9 @@ from intformer.arith.softmax import (
 from intformer.arith.windows import (
     BIAS_LIMIT,
     biased_attention,
+    biased_scores,
+    join_windows,
+    normalized_windows,
     softmax,
     split_windows,
 )
@@ -167,6 +173,10 @@ __all__ = [
     "append_rows",
     "attention",
     "biased_attention",
+    "biased_log2_attention",
+    "biased_quadratic_attention",
+    "biased_scores",
+    "biased_shift_attention",
     "causal_attention",
     "causal_polynomial_attention",
     "depthwise",
@@ -178,6 +188,7 @@ __all__ = [
     "image_windows",
     "integer_sqrt",
     "join_heads",
+    "join_windows",
     "l1_norm",
     "layer_norm",
     "linear",
@@ -195,6 +206,7 @@ __all__ = [
     "norm_constants",
     "normalize",
     "normalized_attention",
+    "normalized_windows",
     "patches",
     "polynomial_attention",
     "polynomial_weights",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from intformer.arith.primitives import Primitives, Scalar, Value
 from intformer.arith.quadratic import exponentials
 from intformer.arith.softmax import normalized_attention
+from intformer.arith.windows import normalized_windows
 
 LOG2_LEVELS = 16
 """Probabilities are 2^0 to 2^-15, or 0: the paper's 4 bits."""
@@ -37,13 +39,18 @@ def log2_attention(
     q: Value,
     k: Value,
     v: Value,
-    mask: Value | None = None,
+    extra: Value | None = None,
     *,
+    attend: Callable[..., Value] = normalized_attention,
     limit: Scalar,
     multiplier: Scalar,
     exp_shift: Scalar,
     **attrs: Scalar,
 ) -> Value:
-    """Attention with P·V by shifts; ``attrs`` are those of ``normalized_attention``."""
+    """Attention with P·V by shifts; ``extra`` and ``attrs`` are those of ``attend``."""
     weights = partial(log2_weights, xp, limit=limit, multiplier=multiplier, shift=exp_shift)
-    return normalized_attention(xp, q, k, v, mask, weights, bits=LOG2_LEVELS, **attrs)
+    return attend(xp, q, k, v, extra, weights, bits=LOG2_LEVELS, **attrs)
+
+
+biased_log2_attention = partial(log2_attention, attend=normalized_windows)
+"""``log2_attention`` inside windows, with a bias on the scores as in ``biased_attention``."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from intformer.arith.primitives import Primitives, Scalar, Value
 from intformer.arith.softmax import EXP_BITS, distances, normalized_attention, powers_of_two
+from intformer.arith.windows import normalized_windows
 
 QUADRATIC_LINEAR, QUADRATIC_CONSTANT = 1000, 380857
 """e^x ≈ 0.35815147·x² + 0.96963238·x + 1 on (-ln 2, 0], in steps of x of ln(2)/256 and values of
@@ -63,19 +65,24 @@ def quadratic_attention(
     q: Value,
     k: Value,
     v: Value,
-    mask: Value | None = None,
+    extra: Value | None = None,
     *,
+    attend: Callable[..., Value] = normalized_attention,
     bits: int,
     limit: Scalar,
     multiplier: Scalar,
     exp_shift: Scalar,
     **attrs: Scalar,
 ) -> Value:
-    """Attention with I-BERT's softmax; ``attrs`` are those of ``normalized_attention``."""
+    """Attention with I-BERT's softmax; ``extra`` and ``attrs`` are those of ``attend``."""
     weights = partial(
         quadratic_weights, xp, bits=bits, limit=limit, multiplier=multiplier, shift=exp_shift
     )
-    return normalized_attention(xp, q, k, v, mask, weights, bits=bits, **attrs)
+    return attend(xp, q, k, v, extra, weights, bits=bits, **attrs)
+
+
+biased_quadratic_attention = partial(quadratic_attention, attend=normalized_windows)
+"""``quadratic_attention`` inside windows, with a bias on the scores as in ``biased_attention``."""
 
 
 def quadratic_erf(xp: Primitives, x: Value, *, bend: int, constant: int) -> Value:

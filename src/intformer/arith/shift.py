@@ -7,11 +7,13 @@ named as in section 3.2 of the paper: ``unit`` is its I_0 = 1/S, the number of i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from intformer.arith.primitives import Primitives, Scalar, Value
 from intformer.arith.scaling import saturate
 from intformer.arith.softmax import distances, normalized_attention, powers_of_two
+from intformer.arith.windows import normalized_windows
 
 SHIFT_OCTAVES = 15
 """Fraction bits of an exponential inside Shiftmax (the paper's n); the largest is unit·2^15."""
@@ -74,8 +76,9 @@ def shift_attention(
     q: Value,
     k: Value,
     v: Value,
-    mask: Value | None = None,
+    extra: Value | None = None,
     *,
+    attend: Callable[..., Value] = normalized_attention,
     bits: int,
     limit: Scalar,
     multiplier: Scalar,
@@ -83,7 +86,7 @@ def shift_attention(
     unit: Scalar,
     **attrs: Scalar,
 ) -> Value:
-    """Attention with Shiftmax; ``attrs`` are those of ``normalized_attention``."""
+    """Attention with Shiftmax; ``extra`` and ``attrs`` are those of ``attend``."""
     weights = partial(
         shift_weights,
         xp,
@@ -93,7 +96,11 @@ def shift_attention(
         shift=exp_shift,
         unit=unit,
     )
-    return normalized_attention(xp, q, k, v, mask, weights, bits=bits, **attrs)
+    return attend(xp, q, k, v, extra, weights, bits=bits, **attrs)
+
+
+biased_shift_attention = partial(shift_attention, attend=normalized_windows)
+"""``shift_attention`` inside windows, with a bias on the scores as in ``biased_attention``."""
 
 
 def shift_gelu(

@@ -207,6 +207,12 @@ def biased_attention(attrs: Attributes, operands: Sequence[Shape]) -> None:
     )
 
 
+def biased_probabilities(attrs: Attributes, operands: Sequence[Shape]) -> None:
+    """As ``biased_attention``; probabilities have at most 15 bits."""
+    _fraction_bits(attrs)
+    biased_attention(attrs, operands)
+
+
 def _masked_weight_is_zero(attrs: Attributes, size: int, end: int) -> None:
     """A masked score is -2^30, so its distance to any real score is at least 2^30 - 255²·size."""
     distance = min(2**30 - 255**2 * size, attrs["limit"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from intformer import arith
 from intformer.ir import constraints
-from intformer.ir.specification import DTYPE, SOFTMAX_DYNAMIC, ZERO, Operand, Operator
+from intformer.ir.specification import DTYPE, SOFTMAX_DYNAMIC, WINDOWED, ZERO, Operand, Operator
 
 FACTOR = ("uint8", "int8", "int16")
 WINDOWS = {"size": tuple, "kernel": tuple, "stride": tuple, "padding": tuple}
@@ -13,12 +13,7 @@ IMAGES = (
     Operator(
         "biased_attention",
         arith.biased_attention,
-        (
-            Operand("q", ("uint8",), rank=4),
-            Operand("k", ("uint8",), rank=4),
-            Operand("v", ("uint8",), rank=4),
-            Operand("bias", ("int32",), rank=4, constant=True),
-        ),
+        WINDOWED,
         static={"heads": int, **DTYPE},
         dynamic=SOFTMAX_DYNAMIC,
         constraint=constraints.biased_attention,

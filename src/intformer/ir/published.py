@@ -15,6 +15,7 @@ from intformer.ir.specification import (
     QKV,
     SHIFT,
     SOFTMAX_DYNAMIC,
+    WINDOWED,
     ZERO,
     Constraint,
     Operand,
@@ -22,40 +23,48 @@ from intformer.ir.specification import (
 )
 
 
-def _attention(
+def _attentions(
     name: str,
-    function: Callable[..., Any],
-    constraint: Constraint,
     static: Mapping[str, type],
     dynamic: Mapping[str, tuple[int, int]],
-) -> Operator:
-    """An attention whose probabilities are normalised before they meet v."""
-    return Operator(
-        name,
-        function,
-        (*QKV, Operand("mask", ("uint8",), rank=2, optional=True)),
-        static={"heads": int, **static, **DTYPE},
-        dynamic={**SOFTMAX_DYNAMIC, "gain": (1, 2**30), **dynamic},
-        constraint=constraint,
+    plain: tuple[Callable[..., Any], Constraint],
+    biased: Callable[..., Any],
+) -> tuple[Operator, Operator]:
+    """An attention whose probabilities are normalised before they meet v, plain and in windows."""
+    mask = Operand("mask", ("uint8",), rank=2, optional=True)
+    attributes: dict[str, Any] = {
+        "static": {"heads": int, **static, **DTYPE},
+        "dynamic": {**SOFTMAX_DYNAMIC, "gain": (1, 2**30), **dynamic},
+    }
+    windows = constraints.biased_probabilities
+    return (
+        Operator(name, plain[0], (*QKV, mask), constraint=plain[1], **attributes),
+        Operator(f"biased_{name}", biased, WINDOWED, constraint=windows, **attributes),
     )
 
 
 PUBLISHED = (
-    _attention(
+    *_attentions(
         "shift_attention",
-        arith.shift_attention,
-        constraints.shift_attention,
         {"bits": int},
         {"unit": (1, 1024)},
+        (arith.shift_attention, constraints.shift_attention),
+        arith.biased_shift_attention,
     ),
-    _attention(
+    *_attentions(
         "quadratic_attention",
-        arith.quadratic_attention,
-        constraints.quadratic_attention,
         {"bits": int},
         {},
+        (arith.quadratic_attention, constraints.quadratic_attention),
+        arith.biased_quadratic_attention,
     ),
-    _attention("log2_attention", arith.log2_attention, constraints.quadratic_attention, {}, {}),
+    *_attentions(
+        "log2_attention",
+        {},
+        {},
+        (arith.log2_attention, constraints.quadratic_attention),
+        arith.biased_log2_attention,
+    ),
     Operator(
         "newton_norm",
         arith.newton_norm,
@@ -79,4 +88,5 @@ PUBLISHED = (
         constraint=constraints.shift_gelu,
     ),
 )
-"""Attention with Shiftmax, i-exp and log2 softmax, I-LayerNorm, and ShiftGELU with its row's m."""
+"""Attention with Shiftmax, i-exp and log2 softmax, plain and inside windows; I-LayerNorm, and
+ShiftGELU with its row's m."""

@@ -67,6 +67,10 @@ NORM_OPERANDS = (
 )
 NORM20_OPERANDS = (Operand("x", ("int32",)), *NORM_OPERANDS[1:])
 QKV = tuple(Operand(name, ("uint8",), rank=3) for name in "qkv")
+WINDOWED = (
+    *(Operand(name, ("uint8",), rank=4) for name in "qkv"),
+    Operand("bias", ("int32",), rank=4, constant=True),
+)
 POSITION = Operand("position", ("int64",), rank=1, optional=True)
 POLYNOMIAL = (
     Operand("bias", ("int32",), rank=1, constant=True),

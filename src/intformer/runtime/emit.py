@@ -174,7 +174,7 @@ def _attention(builder: Builder, node: Node) -> None:
     numbers.append(_dtype_code(builder, node.output))
     unit, bits = (cast(int, node.attrs.get(key, 16)) for key in ("unit", "bits"))
     numbers += [_SOFTMAX_KINDS[node.op], unit, bits]
-    biased, extra = node.op == "biased_attention", node.inputs[3:]
+    biased, extra = node.op.startswith("biased_"), node.inputs[3:]
     numbers += _bias_strides(builder.shape(extra[0])) if biased else [1, 0, 0, 0]
     packed = 0 if whole else native.attention_packed_bytes(*sizes) * batch * heads
     places: list[Location | None] = [builder.locate(name) for name in node.inputs[:3]]
@@ -287,11 +287,11 @@ def _repeat_batch(builder: Builder, node: Node) -> None:
 _NORM_KINDS = {"rms_norm": 0, "layer_norm": 1, "newton_norm": 2}
 
 _SOFTMAX_KINDS = {
-    "attention": 0,
-    "biased_attention": 0,
-    "shift_attention": 1,
-    "quadratic_attention": 2,
-    "log2_attention": 3,
+    f"{prefix}{name}": kind
+    for kind, name in enumerate(
+        ("attention", "shift_attention", "quadratic_attention", "log2_attention")
+    )
+    for prefix in ("", "biased_")
 }
 
 _EMITTERS: dict[str, Callable[[Builder, Node], None]] = {
