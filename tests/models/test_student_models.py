@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from whole_models import REALISATIONS, Whole, assert_same, data_or_skip, quantize_whole
 
+from intformer.cli.operators import stand_ins
 from intformer.evaluate.datasets import batches, open_images
 from intformer.evaluate.floats import FloatModel
 from intformer.evaluate.framing import Framing
@@ -14,11 +15,15 @@ from intformer.ir.graph import Array
 IMAGES = 16
 
 
-@pytest.fixture(scope="module", params=["deit_cifar10", "swin_cifar10"])
+MODELS = [("deit_cifar10", "intformer"), ("swin_cifar10", "intformer"), ("swin_cifar10", "i-vit")]
+
+
+@pytest.fixture(scope="module", params=MODELS, ids="-".join)
 def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     data = data_or_skip("cifar10/train.parquet")
-    folder = tmp_path_factory.mktemp(request.param)
-    return quantize_whole(folder, f"zoo:{request.param}", data, 64)
+    model, recipe = request.param
+    folder = tmp_path_factory.mktemp(model)
+    return quantize_whole(folder, f"zoo:{model}", data, 64, recipe=recipe)
 
 
 @pytest.fixture(scope="module")
@@ -47,3 +52,7 @@ def test_logits_follow_the_float_model(
     exact = FloatModel(whole.source).images(inputs["pixels"])["logits"].astype(np.float64)
     error = wanted["logits"] * whole.program.scales["logits"]["scale"] - exact
     assert 10 * np.log10((exact**2).sum() / (error**2).sum()) > 30
+
+
+def test_no_layer_falls_back(whole: Whole) -> None:
+    assert not stand_ins(whole.graph)

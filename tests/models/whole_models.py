@@ -75,11 +75,17 @@ class Whole:
 
 
 def quantize_whole(
-    folder: Path, name: str, data: Path, samples: int, output: str | None = None
+    folder: Path,
+    name: str,
+    data: Path,
+    samples: int,
+    output: str | None = None,
+    *,
+    recipe: str = "intformer",
 ) -> Whole:
-    """Quantize as ``intformer quantize`` does, with the default recipe."""
+    """Quantize as ``intformer quantize`` does."""
     source = load_source(name, outputs=[output] if output else None)
-    program = quantize(source, calibration(source, str(data), samples))
+    program = quantize(source, calibration(source, str(data), samples), recipe)
     describe(program, source, name, output)
     structured, flat = folder / "structured.onnx", folder / "flat.onnx"
     program.save(structured)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from intformer.frontend.capture import capture
 from intformer.ir.graph import Array, Graph
+from intformer.models.swin import SwinConfig, SwinTransformer
 from intformer.program import Program
 from intformer.quantize.api import IMAGENET
 from intformer.quantize.float_run import FloatRunner
@@ -110,6 +111,21 @@ def encoder(*, bias: bool = True) -> nn.Module:
         nn.Linear(16, 5, bias=bias),
     )
     return awake(model, 3)
+
+
+def windowed() -> nn.Module:
+    """A Swin Transformer of one stage: windows with relative positions, then shifted ones."""
+    config = SwinConfig(
+        image_size=SIDE,
+        stem_channels=(),
+        stem_strides=(),
+        patch_size=2,
+        dim=16,
+        depths=(2,),
+        num_heads=(2,),
+        classes=("a", "b", "c", "d", "e"),
+    )
+    return awake(SwinTransformer(config), 3)
 
 
 def graph_of(model: nn.Module, output: str = "logits") -> Graph:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from small_models import awake, bert_graph, encoder, graph_of, pictures, sentences
+from small_models import awake, bert_graph, encoder, graph_of, pictures, sentences, windowed
 from torch import nn
 
 from intformer.errors import InputError
@@ -20,7 +20,7 @@ from intformer.quantize.qat import Twin, convert, load_twin, prepare, save_twin,
 from intformer.quantize.qat.straight import replaced_learning
 from intformer.quantize.recipe import RECIPES
 
-MODELS = ["module", "no biases", "graph", "bert", "four bits", "depthwise"]
+MODELS = ["module", "no biases", "graph", "bert", "four bits", "depthwise", "windows"]
 
 
 def convolutions() -> nn.Module:
@@ -33,6 +33,8 @@ def prepared(case: str) -> tuple[Twin, dict[str, Any]]:
     """A twin and inputs for it."""
     if case == "bert":
         return prepare(bert_graph(), [sentences(16, 1)]), sentences(8, 9)
+    if case == "windows":
+        return prepare(windowed(), [pictures(16, 1)], "i-vit"), {"pixels": pictures(8, 9)}
     model = convolutions() if case == "depthwise" else encoder(bias=case != "no biases")
     source = graph_of(model) if case == "graph" else model
     recipe = "w4a8" if case == "four bits" else "intformer"

@@ -62,15 +62,13 @@ class Chooser:
             Unfit: it cannot compute this layer.
         """
         choice = Choice(KINDS[node.op], name, self._parameters(node, name))
-        if node.op == "attention":
+        if choice.kind == "softmax":
             return dataclasses.replace(choice, snr_db=self._softmax_error(node, choice))
         if node.op == "gelu":
             return dataclasses.replace(choice, snr_db=self._gelu_error(node, choice))
         return choice
 
     def _parameters(self, node: Node, name: str) -> tuple[float, ...]:
-        if node.op == "biased_attention":
-            raise Unfit("its scores have a bias")
         if name == "power-of-two":
             seen = self.watch.channels[node.output]
             largest = torch.maximum(seen.low.abs(), seen.high.abs()).double().numpy()
@@ -78,7 +76,7 @@ class Chooser:
         if name.startswith("newton") and node.op == "rms_norm":
             raise Unfit("RMSNorm has no mean to round")
         if name == "shiftmax-published":
-            if len(node.inputs) > 3:
+            if node.op == "attention" and len(node.inputs) > 3:
                 raise Unfit("it cannot drop masked keys")
             return (max(self.watch.largest_score[node.output], 1e-3) / SCORE_LEVELS,)
         if name == "shiftgelu-published" and node.output in self.decisions.splits:
@@ -87,7 +85,7 @@ class Chooser:
 
     def _softmax_error(self, node: Node, choice: Choice) -> float:
         """Of the probabilities of the rows that were kept."""
-        keys = self.graph.types[node.inputs[1]].shape[1]
+        keys = self.graph.types[node.inputs[1]].shape[-2]
         most = keys if isinstance(keys, int) else self.graph.limits.get(keys, 1)
         if choice.operator == "shiftmax" and softmax.largest_unit(most) < softmax.LEAST_UNIT:
             raise Unfit(f"sums over {most} keys leave its exponentials less than 3 bits")

@@ -70,9 +70,9 @@ def largest_unit(keys: int) -> int:
     return max(LARGEST_SUM // (keys << arith.SHIFT_OCTAVES), 1)
 
 
-def attributes(grid: Grid, largest: int, *, masked: bool) -> dict[str, int | str]:
+def attributes(grid: Grid, largest: int, *, must_end: bool) -> dict[str, int | str]:
     """What makes grid steps of scores whose distances are at most ``largest``."""
-    found = exponent_parameters(grid.steps, largest, grid.end, must_end=masked)
+    found = exponent_parameters(grid.steps, largest, grid.end, must_end=must_end)
     return {**dict(zip(("limit", "multiplier", "exp_shift"), found, strict=True)), **grid.attrs}
 
 
@@ -111,7 +111,8 @@ def _rounded(steps: float, shift: int, last: int) -> tuple[int, int]:
 
 def probabilities(choice: Choice | None, scores: FloatArray, score: float) -> FloatArray:
     """What the integer operator makes of real ``scores`` [..., S] in integer steps of ``score``."""
-    xp, integers = NumpyPrimitives(), np.round(scores / score).astype(np.int32)
+    xp, reach = NumpyPrimitives(), arith.BIAS_LIMIT
+    integers = np.clip(np.round(scores / score), -reach, reach).astype(np.int32)
     largest = max(int(np.ptp(integers)), 1)
     if choice is None:
         steps = score / math.log(2) * (1 << arith.EXP_BITS)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from intformer.arith import SHIFT_REACH
 from intformer.ir.graph import Graph, Node
 from intformer.quantize.observers import ChannelRange
 from intformer.quantize.params import OWN, FloatArray
@@ -23,12 +24,16 @@ KINDS = {
 QUERIES = 32
 """Rows of scores per attention and head that are kept to measure an operator on."""
 
+NEAR = float(SHIFT_REACH)
+"""How far below the largest of its row, in logits, Shiftmax still gives a score any weight."""
+
 
 class Watch:
     """Observes attention scores and inputs of normalisations, where the recipe needs them.
 
-    ``scores`` are real rows [heads, queries, keys] of one image or sequence by attention output;
-    ``largest_score`` over all data; ``channels`` the ranges by normalisation output.
+    ``scores`` are real rows [heads, queries, keys] of one image or sequence by attention output,
+    biases included; ``largest_score`` over all data, without the pairs that a window keeps apart;
+    ``channels`` the ranges by normalisation output.
     """
 
     def __init__(self, graph: Graph, recipe: Recipe) -> None:
@@ -38,7 +43,12 @@ class Watch:
             for node in graph
             if node.op in KINDS and wanted(recipe, node) != OWN[KINDS[node.op]]
         }
-        attentions = [node for node in self.nodes.values() if node.op == "attention"]
+        attentions = [node for node in self.nodes.values() if KINDS[node.op] == "softmax"]
+        self._biases = {
+            node.output: torch.tensor(graph.constants[node.inputs[3]])
+            for node in attentions
+            if node.op == "biased_attention"
+        }
         self._kept = {name for node in attentions for name in node.inputs[:2]}
         self._latest: dict[str, Tensor] = {}
         self._norms: dict[str, list[ChannelRange]] = {}
@@ -62,22 +72,35 @@ class Watch:
         for found in self._norms.get(name, []):
             found.update(x)
         node = self.nodes.get(name)
-        if node is not None and node.op == "attention":
+        if node is not None and KINDS[node.op] == "softmax":
             self._score(node)
 
     def _score(self, node: Node) -> None:
         heads = node.attrs["heads"]
         assert isinstance(heads, int)
         q, k = (
-            self._latest[v].reshape(*self._latest[v].shape[:2], heads, -1).transpose(1, 2)
+            self._latest[v].reshape(*self._latest[v].shape[:-1], heads, -1).transpose(-3, -2)
             for v in node.inputs[:2]
         )
-        scores = torch.matmul(q, k.transpose(2, 3)) * node.number("scale")
+        scores = torch.matmul(q, k.transpose(-2, -1)) * node.number("scale")
+        rows = scores[0, :, :QUERIES]
+        if node.output in self._biases:
+            scores = scores + self._biases[node.output]
+            rows = _of_all_windows(scores[0])
+            # Pairs kept apart stand so far below that no range could hold them and the others; the
+            # published integers get their mask behind the quantization of the scores.
+            scores = scores[scores > scores.amax(-1, keepdim=True) - NEAR]
         top = float(scores.abs().max())
         self.largest_score[node.output] = max(top, self.largest_score.get(node.output, 0.0))
         if node.output not in self.scores:
-            rows = scores[0, :, :QUERIES].double().numpy()
-            self.scores[node.output] = np.ascontiguousarray(rows)
+            self.scores[node.output] = np.ascontiguousarray(rows.double().numpy())
+
+
+def _of_all_windows(scores: Tensor) -> Tensor:
+    """Some rows [heads, queries, keys] of [windows, heads, tokens, keys], from first to last."""
+    rows = scores.transpose(0, 1).flatten(1, 2)
+    chosen = torch.linspace(0, rows.shape[1] - 1, min(QUERIES, rows.shape[1])).long()
+    return rows[:, chosen]
 
 
 def wanted(recipe: Recipe, node: Node) -> str:

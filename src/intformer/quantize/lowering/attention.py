@@ -20,6 +20,9 @@ Request = Callable[[Context, str, Form], str]
 
 GAIN_BITS = 31
 
+LEAST_APART = 2**16
+"""Every grid can end within this distance, if at a lower temperature."""
+
 
 def lower_attention(context: Context, request: Request, node: Node, form: Form, name: str) -> str:
     """softmax(scale·q·kᵀ + bias)·v with uint8 q, k, v; the output scale is in the reciprocal."""
@@ -37,26 +40,24 @@ def lower_attention(context: Context, request: Request, node: Node, form: Form, 
             "it, is not supported; capture the model without the mask of its decoder"
         )
     reach = 255 * 255 * (width // heads)
-    biased = node.op == "biased_attention"
     extra, hides = node.inputs[3:], masked or causal
     # A hidden key stands at -2^30 and must be driven to weight 0 whatever the other scores are.
     largest = 2**30 - reach if hides else 2 * reach
-    if biased:
+    if node.op == "biased_attention":
         bias = _integer_bias(context, node, unit)
         extra = (context.constant(f"{name}.bias", bias),)
-        largest += int(bias.max()) - int(bias.min())
+        largest, hides = _distance(bias, reach)
     choice = None if causal else context.decisions.operator(node.output)
     if choice is not None:
-        v, target = context.affine(node.inputs[2], "narrow"), context.affine(node.output, form)
-        grid = softmax.grid(choice, unit, context.largest(context.shape(operands[1])[1]))
-        attrs = softmax.attributes(grid, largest, masked=masked)
-        attrs |= softmax.output_scale(grid, v.scale / target.scale, target.zero_point)
-        zeros = {"q_zero": q.zero_point, "k_zero": k.zero_point, "v_zero": v.zero_point}
-        attrs |= {"heads": heads, "dtype": target.dtype, **zeros}
-        return context.emit(grid.op, (*operands, *extra), node.name, name, **attrs)
+        keys = context.largest(context.shape(operands[1])[-2])
+        grid = softmax.grid(choice, unit, keys)
+        op = grid.op if node.op == "attention" else f"biased_{grid.op}"
+        attrs = softmax.attributes(grid, largest, must_end=hides)
+        attrs |= {"heads": heads, **_rescaling(context, node, form, grid)}
+        return context.emit(op, (*operands, *extra), node.name, name, **attrs)
     steps = unit / math.log(2) * (1 << EXP_BITS)
     limit, multiplier, exp_shift = softmax.exponent_parameters(
-        steps, min(largest, 2**30), EXP_STEPS, must_end=hides
+        steps, largest, EXP_STEPS, must_end=hides
     )
     return context.emit(
         "causal_attention" if causal else node.op,
@@ -70,6 +71,31 @@ def lower_attention(context: Context, request: Request, node: Node, form: Form, 
         exp_shift=exp_shift,
         **mixing(context, node, form),
     )
+
+
+def _distance(bias: NDArray[np.int32], reach: int) -> tuple[int, bool]:
+    """How far two scores can be from each other, at most 2^30, and False.
+
+    Where pairs are kept apart: how far such a pair is at least from the largest of its row, and
+    True, since its weight must be 0 there. Two q·k differ by ``reach`` at most, whatever the zero
+    points are.
+    """
+    lowest, highest = bias.min(-1), bias.max(-1)
+    rows = (lowest <= -BIAS_LIMIT) & (highest > -BIAS_LIMIT)
+    if rows.any():
+        apart = BIAS_LIMIT + int(highest[rows].min()) - reach
+        if apart >= LEAST_APART:
+            return apart, True
+    return min(2 * reach + int(bias.max()) - int(bias.min()), 2**30), False
+
+
+def _rescaling(context: Context, node: Node, form: Form, grid: softmax.Grid) -> dict[str, Any]:
+    """Attributes of the sum of values behind probabilities of ``grid``."""
+    q, k, v = (context.affine(value, "narrow") for value in node.inputs[:3])
+    target = context.affine(node.output, form)
+    zeros = {"q_zero": q.zero_point, "k_zero": k.zero_point, "v_zero": v.zero_point}
+    scales = softmax.output_scale(grid, v.scale / target.scale, target.zero_point)
+    return {"dtype": target.dtype, **zeros, **scales}
 
 
 def _integer_bias(context: Context, node: Node, step: float) -> NDArray[np.int32]:
