@@ -21,6 +21,7 @@ PACKAGES = {
     "timm": "timm:NAME sources",
     "transformers": "hf:FOLDER sources",
     "tokenizers": "text input",
+    "sentencepiece": "text input of Marian models",
     "pyarrow": "Parquet data",
     "scikit-image": "photographs for calibration and demo",
 }

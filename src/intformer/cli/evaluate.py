@@ -16,6 +16,7 @@ from intformer.cli.options import (
     Json,
     Limit,
     Output,
+    Pair,
     Threads,
     TokenizerFile,
     Weights,
@@ -40,9 +41,7 @@ def evaluate(
     split: Annotated[
         str, typer.Option(metavar="NAME", help="Files of a folder of translations to use.")
     ] = "test_2016_flickr",
-    pair: Annotated[
-        str | None, typer.Option(metavar="FROM-TO", help="Languages, if the program does not say.")
-    ] = None,
+    pair: Pair = None,
     beam: Annotated[int, typer.Option(min=1, help="Hypotheses kept; 1 is greedy.")] = 1,
     as_json: Json = False,
 ) -> None:

@@ -17,7 +17,9 @@ BAD_INPUT, FAILED_VERIFICATION, DEFECT, INTERRUPTED = 2, 1, 3, 130
 PROVIDERS = {
     **dict.fromkeys(("torch", "safetensors"), "intformer[torch]"),
     "accelerate": "intformer[train]",
-    **dict.fromkeys(("PIL", "pyarrow", "scipy", "tokenizers", "jinja2"), "intformer[eval]"),
+    **dict.fromkeys(
+        ("PIL", "pyarrow", "scipy", "tokenizers", "sentencepiece", "jinja2"), "intformer[eval]"
+    ),
 }
 """Module -> what to install to get it, where that is not its own name."""
 

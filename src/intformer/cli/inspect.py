@@ -95,6 +95,7 @@ def _overview(out: Console, file: str, size: int, summary: Summary) -> None:
         **{f"output {name}": kind for name, kind in summary.outputs.items()},
         "parameters": f"{summary.parameters:,} in {summary.layers} layers",
         "widest value": f"{summary.accumulator_bits} bits",
+        **({"tokenizer": summary.tokenizer} if summary.tokenizer else {}),
     }
     out.print(console.facts("Program", lines))
     out.print(console.table("Operators", ["operator", "#count"], summary.operators.items()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,22 @@ def load_against(
         return None
     origin = json.loads(program.graph.metadata.get(ORIGIN_KEY, "{}"))
     return load_source(name, weights, output or origin.get("output"))
+
+
+def with_pair(source: Source, pair: str | None) -> Source:
+    """The source with the languages that a translation model does not say itself.
+
+    Raises:
+        InputError: it does not translate.
+    """
+    if pair is None:
+        return source
+    from intformer.evaluate.sequence_calibration import preprocess_of
+    from intformer.evaluate.sequences import sequence_kind
+
+    if sequence_kind(source.graph) != "translation":
+        raise InputError(f"--pair {pair}: {source.name} is no translation model")
+    return replace(source, preprocess=replace(preprocess_of(source), pair=pair))
 
 
 def calibration(

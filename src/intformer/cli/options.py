@@ -55,7 +55,16 @@ Limit = Annotated[
 
 TokenizerFile = Annotated[
     Path | None,
-    typer.Option("--tokenizer", metavar="FILE", help="tokenizer.json, if the program has none."),
+    typer.Option(
+        "--tokenizer",
+        metavar="FILE",
+        help="tokenizer.json if the program has none; for translate also a folder with source.spm.",
+    ),
+]
+
+Pair = Annotated[
+    str | None,
+    typer.Option(metavar="FROM-TO", help="Languages (file names), if the model does not say."),
 ]
 
 Json = Annotated[

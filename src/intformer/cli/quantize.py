@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from intformer.cli import console
-from intformer.cli.loading import calibration, describe, load_source
+from intformer.cli.loading import calibration, describe, load_source, with_pair
 from intformer.cli.operators import stand_ins
-from intformer.cli.options import Data, Json, Output, Weights
+from intformer.cli.options import Data, Json, Output, Pair, Weights
 
 
 def quantize(
@@ -32,6 +32,7 @@ def quantize(
     weights: Weights = None,
     samples: Annotated[int, typer.Option(min=1, help="Calibration inputs, 32 to 512.")] = 256,
     output: Output = None,
+    pair: Pair = None,
     flat: Annotated[
         bool, typer.Option("--flat", help="Write the flat form, for other engines (see export).")
     ] = False,
@@ -47,11 +48,12 @@ def quantize(
       intformer quantize timm:deit_small_patch16_224 --weights deit.safetensors \\
           --data imagenet/val -o deit.onnx
       intformer quantize hf:./minilm --data stsb_train.csv -o minilm.onnx
+      intformer quantize hf:./opus-mt-en-de --data pairs.tsv -o en-de.onnx
       intformer quantize focus.onnx --output /backbone/layernorm/Add_1_output_0 \\
           --data photos.parquet --samples 128 -o focus_int.onnx
     """
     start = time.perf_counter()
-    loaded = load_source(source, weights, output)
+    loaded = with_pair(load_source(source, weights, output), pair)
     from intformer.quantize.api import quantize as convert
     from intformer.quantize.recipe import load_recipe
 

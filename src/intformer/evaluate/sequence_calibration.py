@@ -88,7 +88,7 @@ def preprocess_of(source: Source) -> SequencePreprocess:
 
     if not isinstance(source.preprocess, SequencePreprocess):
         raise InputError(
-            f"{source.name}: comes without a tokenizer.json (SentencePiece files are not read); "
-            "put one into the model's folder, or quantize it in Python, where it takes token ids"
+            f"{source.name}: comes without a tokenizer.json, and without source.spm and its "
+            "companions; put them into the folder, or quantize it in Python, from token ids"
         )
     return source.preprocess

@@ -48,7 +48,10 @@ def pair_feeds(
     """
     special = vocabulary.special
     rows = [
-        ([*vocabulary.encode(s), *special.source_end], [*special.start, *vocabulary.encode(t)])
+        (
+            [*vocabulary.encode(s), *special.source_end],
+            [*special.start, *vocabulary.encode_target(t)],
+        )
         for s, t in zip(source, target, strict=True)
     ]
     fitting = sorted((_lengths(row), row) for row in rows if max(_lengths(row)) <= longest)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from intformer.generate.sentence_pieces import MARK
 from intformer.ir.graph import INTEGER_RANGES, Array, Graph
 from intformer.ir.operators import OPERATORS
 from intformer.ir.verify import Proof, verify
@@ -52,6 +53,7 @@ class Summary:
         accumulator_bits: bits of the widest value, sign included.
         widest: the values with the largest proved magnitude: (name, dtype, range).
         recipe, provenance, task: as stored in the program.
+        tokenizer: what kind of tokenizer the program carries, None without one.
     """
 
     inputs: dict[str, str]
@@ -66,6 +68,7 @@ class Summary:
     recipe: Any
     provenance: Any
     task: Any
+    tokenizer: str | None
 
     def to_json(self) -> dict[str, Any]:
         """Everything, for ``--json``."""
@@ -95,7 +98,17 @@ def summarize(graph: Graph, proof: Proof | None = None) -> Summary:
         recipe=_json(graph.metadata.get("recipe")),
         provenance=_json(graph.metadata.get("provenance")),
         task=_json(graph.metadata.get("task")),
+        tokenizer=_tokenizer(graph.metadata.get("tokenizer")),
     )
+
+
+def _tokenizer(stored: str | None) -> str | None:
+    """In words, without unpacking it."""
+    if not stored:
+        return None
+    if stored.startswith(MARK):
+        return "SentencePiece, one model for sources and one for targets"
+    return "tokenizer.json"
 
 
 def constant_classes(graph: Graph) -> dict[str, str]:

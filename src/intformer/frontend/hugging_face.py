@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from intformer.errors import CaptureError
 from intformer.frontend.capture import capture
 from intformer.frontend.preprocess import SequencePreprocess
+from intformer.generate.piece_folder import check_sizes, has_pieces, languages
 from intformer.generate.special import SpecialTokens
 from intformer.ir.graph import Graph
 
@@ -64,20 +65,28 @@ def capture_sequence_model(model: Any, architecture: str) -> Graph:
 
 
 def preprocess_of(folder: Path, model: Any, architecture: str) -> SequencePreprocess | None:
-    """Tokenizer and special tokens; ``None`` without a tokenizer.json or an end token.
+    """Tokenizer and special tokens; ``None`` without tokenizer files or an end token.
 
-    SentencePiece files (``source.spm``) are not read: such a model takes and gives token ids.
+    A Marian folder's own files are the SentencePiece ones; a tokenizer.json stands in for them.
+
+    Raises:
+        InputError: the vocabulary is larger than the model's.
     """
-    config, tokenizer = model.config, folder / "tokenizer.json"
+    config, tokenizer, pair = model.config, folder / "tokenizer.json", ""
     end, start = _first(config.eos_token_id), _first(config.bos_token_id)
-    if not tokenizer.is_file() or end is None:
+    if architecture in TRANSLATION_MODELS and has_pieces(folder):
+        tokenizer, pair = folder, languages(folder)
+        check_sizes(folder, config.vocab_size, config.decoder_vocab_size or config.vocab_size)
+    if not tokenizer.exists() or end is None:
         return None
     length = min(TEXT_LENGTH, int(config.max_position_embeddings))
     special = SpecialTokens((end if start is None else start,), end)
     if architecture in TRANSLATION_MODELS:
-        hidden = () if config.pad_token_id in (None, end) else (config.pad_token_id,)
-        special = SpecialTokens((config.decoder_start_token_id,), end, (end,), hidden)
-    return SequencePreprocess(tokenizer, special, length)
+        first = config.decoder_start_token_id
+        padding = config.pad_token_id if config.share_encoder_decoder_embeddings else first
+        hidden = () if padding in (None, end) else (padding,)
+        special = SpecialTokens((first,), end, (end,), hidden)
+    return SequencePreprocess(tokenizer, special, length, pair)
 
 
 def _first(token: int | list[int] | None) -> int | None:
@@ -113,7 +122,10 @@ def check(config: Mapping[str, Any]) -> None:
 
 
 def adapt(model: Any, architecture: str) -> None:
-    """Give ``model`` the inputs and outputs of its program; its weights and layers stay."""
+    """Give ``model`` the inputs and outputs of its program; its weights and layers stay.
+
+    A translation model also becomes an ``evaluate.float_sequences.FloatModel``.
+    """
     from transformers import AttentionInterface
 
     AttentionInterface.register(ATTENTION, attend)
@@ -121,6 +133,10 @@ def adapt(model: Any, architecture: str) -> None:
     _use_linear_layers(model)
     forwards: dict[bool, Callable[..., Tensor]] = {True: _language, False: _translation}
     model.forward = MethodType(forwards[architecture in LANGUAGE_MODELS], model)
+    if architecture in TRANSLATION_MODELS:
+        model.longest = int(model.config.max_position_embeddings)
+        model.encode = MethodType(_encode, model)
+        model.next_logits = MethodType(_next_logits, model)
 
 
 def attend(
@@ -151,16 +167,34 @@ def _language(self: Any, input_ids: Tensor) -> Tensor:
 
 
 def _translation(self: Any, source: Tensor, source_mask: Tensor, target: Tensor) -> Tensor:
-    visible = source_mask[:, None, None, :] != 0  # four axes: the library takes it as it is
+    return _logits(self, source_mask, target, input_ids=source)
+
+
+def _encode(self: Any, source: Tensor, source_mask: Tensor) -> Tensor:
+    encoder = self.get_encoder()
+    memory: Tensor = encoder(source, attention_mask=_visible(source_mask)).last_hidden_state
+    return memory
+
+
+def _next_logits(self: Any, memory: Tensor, source_mask: Tensor, target: Tensor) -> Tensor:
+    return _logits(self, source_mask, target, encoder_outputs=(memory,))[:, -1]
+
+
+def _logits(self: Any, source_mask: Tensor, target: Tensor, **source: Any) -> Tensor:
     result = type(self).forward(
         self,
-        input_ids=source,
-        attention_mask=visible,
+        attention_mask=_visible(source_mask),
         decoder_input_ids=target,
         use_cache=False,
+        **source,
     )
     logits: Tensor = result.logits
     return logits
+
+
+def _visible(source_mask: Tensor) -> Tensor:
+    """With four axes: the library takes it as it is."""
+    return source_mask[:, None, None, :] != 0
 
 
 def _use_linear_layers(model: nn.Module) -> None:

@@ -46,7 +46,7 @@ class SequencePreprocess:
     """How text becomes the token ids of a translation or language model.
 
     Attributes:
-        tokenizer_file: tokenizer.json.
+        tokenizer_file: tokenizer.json, or the folder of source.spm and what belongs to it.
         special: tokens that text does not contain.
         max_length: longest sequence that the model was trained on.
         pair: languages of a translation model, ``"en-de"``; empty if unknown.

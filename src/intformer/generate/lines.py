@@ -114,7 +114,8 @@ class Translator:
 
     def _prompt(self, line: Line, prefix: str) -> list[int]:
         start = self._vocabulary.special.start
-        tokens, room = self._vocabulary.encode(prefix) if prefix else [], self._model.longest // 2
+        tokens = self._vocabulary.encode_target(prefix) if prefix else []
+        room = self._model.longest // 2
         if len(tokens) > room:
             line.notes.append(f"its prefix has {len(tokens)} tokens; only {room} were used")
         return [*start, *tokens[:room]]
