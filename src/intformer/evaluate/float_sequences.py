@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,9 +13,28 @@ from torch import Tensor
 from intformer.errors import InputError
 from intformer.generate.fixed_point import SCORE_BITS
 from intformer.generate.model import padded
-from intformer.models.transformer import TranslationTransformer
 
 Array = NDArray[Any]
+
+
+@runtime_checkable
+class FloatModel(Protocol):
+    """A PyTorch translation model that can be asked for one token at a time.
+
+    Those of ``intformer.models`` can, and so can those of ``hf:FOLDER`` sources, by the library's
+    own layers (``frontend.hugging_face.adapt``).
+
+    Attributes:
+        longest: tokens of a source and of a target at most.
+    """
+
+    longest: int
+
+    def encode(self, ids: Tensor, mask: Tensor, /) -> Tensor:
+        """Source ids int64 [N, S], ``mask`` 0 at padding, to float32 [N, S, E]."""
+
+    def next_logits(self, memory: Tensor, mask: Tensor, ids: Tensor, /) -> Tensor:
+        """float32 [N, V] of the token after target prefixes int64 [N, T]."""
 
 
 class FloatScores:
@@ -37,18 +56,18 @@ class FloatTranslator:
     """A ``DecodingModel`` of a PyTorch translation model. It has no cache: it is a yardstick.
 
     Raises:
-        InputError: the module is no model of ``intformer.models``.
+        InputError: the module is no ``FloatModel``.
     """
 
     def __init__(self, module: object) -> None:
-        if not isinstance(module, TranslationTransformer):
+        if not isinstance(module, FloatModel):
             raise InputError(
-                f"{type(module).__name__}: only translation models of the zoo's kind can be "
-                "decoded in floating point"
+                f"{type(module).__name__}: only translation models of the zoo's kind and of "
+                "hf:FOLDER can be decoded in floating point"
             )
         self.module = module
         self.scale = FloatScores()
-        self.longest = self.longest_source = module.config.max_length
+        self.longest = self.longest_source = module.longest
 
     @torch.inference_mode()
     def start(
@@ -65,16 +84,14 @@ class FloatTranslator:
 class FloatDecoder:
     """Prefixes int64 [N, T] and what they are translated from; see ``Decoder``."""
 
-    def __init__(
-        self, module: TranslationTransformer, memory: Tensor, mask: Tensor, prefix: Tensor
-    ) -> None:
+    def __init__(self, module: FloatModel, memory: Tensor, mask: Tensor, prefix: Tensor) -> None:
         self._module, self._memory, self._mask, self._prefix = module, memory, mask, prefix
 
     @torch.inference_mode()
     def logits(self) -> Array:
         """float32 [N, V] of the token after each prefix."""
-        hidden = self._module.decode(self._memory, self._mask, self._prefix)
-        return np.asarray(self._module.embed.project(hidden[:, -1]).numpy())
+        logits = self._module.next_logits(self._memory, self._mask, self._prefix)
+        return np.asarray(logits.numpy())
 
     def step(self, tokens: Array) -> Array:
         """Append ``tokens`` int64 [N]; logits of what follows."""

@@ -335,6 +335,15 @@ class TranslationTransformer(nn.Module):
         out: Tensor = self.decoder(self.embed(ids), visible, memory, mask[:, None, None, :] != 0)
         return out
 
+    @property
+    def longest(self) -> int:
+        """Tokens of a source and of a target at most."""
+        return self.config.max_length
+
+    def next_logits(self, memory: Tensor, mask: Tensor, ids: Tensor) -> Tensor:
+        """Logits (B, vocab) of the token after target prefixes ``ids`` (B, T) of one length."""
+        return self.embed.project(self.decode(memory, mask, ids)[:, -1])
+
     def forward(self, source: Tensor, source_mask: Tensor, target: Tensor) -> Tensor:
         """Logits (B, T, vocab) of the token after each prefix of ``target``.
 
