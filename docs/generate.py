@@ -46,7 +46,7 @@ Program files (`FILE`) are written by `quantize`. A SOURCE of a float model is o
 |---|---|
 | `zoo:NAME` | a model that comes with intformer, for example `zoo:vit_cifar10` |
 | `timm:NAME` | a timm architecture (`vit_*`, `deit_*`), with `--weights FILE` |
-| `hf:FOLDER` | a Hugging Face folder: `ViTModel`, `ViTForImageClassification`, `BertModel`, `GPT2LMHeadModel`, `LlamaForCausalLM`, `MarianMTModel` |
+| `hf:FOLDER` | a local Hugging Face folder, see [models](models.md) |
 | `FILE.onnx` | a float ONNX file, with `--output VALUE` to cut it |
 """
 
