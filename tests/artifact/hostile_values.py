@@ -43,7 +43,7 @@ def float_attribute(model: ModelProto) -> None:
     attribute(model, "requantize", "shift").f = 1.5
 
 
-@corruption("is unknown; known operators")
+@corruption("is unknown; known operators nearest")
 def float_result(model: ModelProto) -> None:
     call(model, "requantize").op_type = "requantize_float32"
 

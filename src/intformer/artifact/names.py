@@ -6,6 +6,7 @@ a number of operands determine a function's body, so a loader can generate the b
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 
@@ -41,6 +42,11 @@ def function_name(op: str, attrs: dict[str, Attribute], operands: int) -> str:
     return "_".join(tokens + _operand_tokens(spec, operands))
 
 
+def _nearest(name: str) -> list[str]:
+    """A few operators whose names are like ``name``."""
+    return difflib.get_close_matches(name[:80], OPERATORS, 5, cutoff=0)
+
+
 def parse_function_name(name: str, operands: int) -> tuple[str, dict[str, Attribute]]:
     """Operator and static attributes behind ``name``, called with ``operands`` inputs.
 
@@ -49,7 +55,7 @@ def parse_function_name(name: str, operands: int) -> tuple[str, dict[str, Attrib
     """
     unknown = ArtifactError(
         f"function {name[:80]!r} with {operands} inputs is unknown; "
-        f"known operators: {', '.join(sorted(OPERATORS))}"
+        f"known operators nearest to it: {', '.join(_nearest(name))}"
     )
     matches = [op for op in OPERATORS if name == op or name.startswith(op + "_")]
     if not matches or len(name) > schema.MAX_FUNCTION_NAME:
