@@ -1,12 +1,13 @@
 """BLEU of the zoo's translation models, in floating point and as integer programs.
 
     python benchmarks/translation.py [--models multi30k_en_de_softmax] [--beams 1 4]
-                                     [--results FILE] [--limit N]
+                                     [--results FILE] [--limit N] [--split val] [--seed 1]
 
 Translates test_2016_flickr with the float model and with its program, each greedily and with beam
 4, by the same searches. A cell that is in the JSON file (benchmarks/translation.json) is not
 measured again; models whose folder is not there are left out. At the end the table of
-docs/sequence.md is written.
+docs/sequence.md is written, unless ``--results`` names another file. ``--split`` and ``--seed``,
+with such a file, show what chance does: other sentences, other pairs to calibrate with.
 """
 
 from __future__ import annotations
@@ -16,14 +17,18 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from intformer.cli.loading import calibration, describe, load_source
 from intformer.evaluate.data_files import find_data
 from intformer.evaluate.float_sequences import FloatTranslator
 from intformer.evaluate.parallel import open_parallel
 from intformer.evaluate.sequence_calibration import preprocess_of
+from intformer.evaluate.sequences import pair_feeds
 from intformer.evaluate.translation import plain_options, translation_score
 from intformer.generate.model import SequenceModel
 from intformer.generate.vocabulary import Vocabulary
@@ -31,7 +36,7 @@ from intformer.quantize.api import quantize
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "translation.json"
-SPLIT = "test_2016_flickr"
+SPLIT, CALIBRATION = "test_2016_flickr", 256
 PAIRS = {"en_de": "En→De", "en_fr": "En→Fr", "de_en": "De→En"}
 RECIPES = {"softmax": "intformer", "integer": "integer-transformer"}
 MODELS = [f"multi30k_{pair}_{variant}" for pair in PAIRS for variant in RECIPES]
@@ -41,15 +46,26 @@ BEGIN, END = "<!-- written by benchmarks/translation.py -->", "<!-- end -->"
 Results = dict[str, dict[str, Any]]
 
 
-def measure(model: str, beams: list[int], limit: int | None) -> Results:
+def calibrated(source: Any, vocabulary: Vocabulary, data: str, seed: int | None) -> Iterator[Any]:
+    """Pairs for calibration: spread evenly over the training text, or drawn by a seed."""
+    if seed is None:
+        return calibration(source, data, CALIBRATION)
+    text = open_parallel(data, source.preprocess.pair, "train")
+    rows = np.random.default_rng(seed).choice(len(text), CALIBRATION, replace=False)
+    pairs = [text.source[i] for i in rows], [text.target[i] for i in rows]
+    return pair_feeds(vocabulary, *pairs, source.preprocess.max_length, 8)
+
+
+def measure(model: str, beams: list[int], args: argparse.Namespace) -> Results:
     """Cells of one model: scores by beam."""
     source = load_source(f"zoo:{model}", None, None)
     preprocess = preprocess_of(source)
     vocabulary = Vocabulary.of_file(preprocess.tokenizer_file, preprocess.special)
     data = str(find_data("multi30k"))
-    program = quantize(source, calibration(source, data, 256), RECIPES[model.split("_")[-1]])
+    samples = calibrated(source, vocabulary, data, args.seed)
+    program = quantize(source, samples, RECIPES[model.split("_")[-1]])
     describe(program, source, f"zoo:{model}", None)
-    text = open_parallel(data, preprocess.pair, SPLIT).limited(limit)
+    text = open_parallel(data, preprocess.pair, args.split).limited(args.limit)
     size = share_of_checkpoint(program, ROOT / "zoo" / model)
     found = {}
     for beam in beams:
@@ -107,8 +123,12 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--beams", nargs="+", type=int, default=[1, 4])
     parser.add_argument("--limit", type=int, help="sentences; a table needs all")
+    parser.add_argument("--split", default=SPLIT, help="sentences to translate")
+    parser.add_argument("--seed", type=int, help="draws the pairs of the calibration")
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args()
+    if args.results == RESULTS and (args.split != SPLIT or args.seed is not None):
+        parser.error("--split and --seed need a --results of their own")
     if find_data("multi30k") is None:
         sys.exit("multi30k is missing: set INTFORMER_DATA")
     results = json.loads(args.results.read_text()) if args.results.is_file() else {}
@@ -117,9 +137,9 @@ def main() -> None:
         if not (ROOT / "zoo" / model / "model.safetensors").is_file():
             print(f"zoo:{model} is not there")
         elif missing:
-            results |= measure(model, missing, args.limit)
+            results |= measure(model, missing, args)
             args.results.write_text(json.dumps(results, indent=1) + "\n")
-    if args.limit is None and results:
+    if args.results == RESULTS and args.limit is None and results:
         write_page(results)
 
 
