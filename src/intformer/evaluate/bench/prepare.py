@@ -32,7 +32,7 @@ VOCABULARY = 1000
 FOR_SPEED = {"observer": "minmax", "bias_correction": False}
 """The recipe for random weights: the same operators, widths and groups, found sooner."""
 AT_ONCE = {**FOR_SPEED, "rounding": "nearest"}
-"""Found at once, where ``weight_groups`` are given or make no difference."""
+"""Found at once, where ``weight_groups`` are given or make little difference: few rows."""
 
 Progress = Callable[[str, int, int], None]
 
