@@ -10,6 +10,16 @@ from intformer import arith
 from intformer.ir.graph import Attribute, Graph
 from programs import Builder
 
+WINDOW_SOFTMAXES = [
+    ("exp2", 8),
+    ("shift", 15),
+    ("shift", 7),
+    ("quadratic", 15),
+    ("quadratic", 8),
+    ("log2", 15),
+]
+"""Softmax and bits of its probabilities: ours and those of other papers, inside windows."""
+
 
 def published_attributes(kind: str, heads: int, bits: int = 15) -> dict[str, Attribute]:
     """Plausible parameters of ``{kind}_attention``: a unit of score is 2^-9 of logit."""

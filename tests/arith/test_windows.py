@@ -14,16 +14,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from intformer import arith
+from published_programs import WINDOW_SOFTMAXES
 
 SEEDS = st.integers(0, 2**32 - 1)
-KINDS = [
-    ("exp2", 8),
-    ("shift", 15),
-    ("shift", 7),
-    ("quadratic", 15),
-    ("quadratic", 8),
-    ("log2", 15),
-]
 UNIT = 24
 WEIGHTS: dict[str, Callable[..., list[int]]] = {
     "exp2": oracle.softmax_weights,
@@ -101,7 +94,7 @@ def biases(shape: tuple[int, ...], rng: np.random.Generator, reach: float) -> np
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16"])
-@pytest.mark.parametrize(("kind", "bits"), KINDS)
+@pytest.mark.parametrize(("kind", "bits"), WINDOW_SOFTMAXES)
 @settings(max_examples=12)
 @given(
     seed=SEEDS,
@@ -141,7 +134,7 @@ def test_attention_in_windows(
     assert (got == wanted(kind, q, k, v, bias, attrs)).all()
 
 
-@pytest.mark.parametrize(("kind", "bits"), KINDS)
+@pytest.mark.parametrize(("kind", "bits"), WINDOW_SOFTMAXES)
 @pytest.mark.parametrize("score", [2.0**-16, 2.0**-10])
 def test_pairs_that_windows_keep_apart_change_nothing(kind: str, bits: int, score: float) -> None:
     """The regions of a shifted window compute as if each were alone, whatever the others hold."""
