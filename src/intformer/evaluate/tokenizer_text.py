@@ -1,25 +1,18 @@
-"""A tokenizer.json inside a program: compressed, because its text is large beside a small model."""
+"""A tokenizer.json inside a program: short, because its text is large beside a small model."""
 
 from __future__ import annotations
 
-import base64
 import json
-import lzma
 
 from intformer.errors import InputError
-
-PACKED = "xz:"
-"""Begins the packed text; anything else is the JSON itself."""
-
-LARGEST = 64 * 2**20
-"""Bytes that a packed tokenizer may expand to."""
+from intformer.evaluate.bpe_text import lengthened, shortened
+from intformer.ir import packed_text
 
 
 def pack(text: str) -> str:
-    """The JSON without spaces, compressed, as text."""
-    compact = json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":"))
-    packed = lzma.compress(compact.encode(), preset=9 | lzma.PRESET_EXTREME)
-    return PACKED + base64.b85encode(packed).decode("ascii")
+    """The JSON of a tokenizer as a program keeps it: nothing twice, compressed."""
+    short = shortened(json.loads(text))
+    return packed_text.pack(json.dumps(short, ensure_ascii=False, separators=(",", ":")))
 
 
 def unpack(text: str) -> str:
@@ -28,14 +21,10 @@ def unpack(text: str) -> str:
     Raises:
         InputError: it is damaged, or expands to more than a tokenizer can be.
     """
-    if not text.startswith(PACKED):
+    if not text.startswith(packed_text.MARK):
         return text
     try:
-        raw = base64.b85decode(text.removeprefix(PACKED))
-        reader = lzma.LZMADecompressor(memlimit=2 * LARGEST)
-        found = reader.decompress(raw, max_length=LARGEST)
-        if reader.eof:
-            return found.decode()
-    except (ValueError, lzma.LZMAError):
-        pass
-    raise InputError("the program's packed tokenizer is damaged or too large")
+        tokenizer = lengthened(json.loads(packed_text.unpack(text, "tokenizer")))
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError):
+        raise InputError("the program's tokenizer is damaged") from None
+    return json.dumps(tokenizer, ensure_ascii=False)
