@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from itertools import product
+from itertools import cycle, product
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,7 @@ def linear(make: Maker) -> Cases:
     sizes = [(1, 1, 1), (1, 2, 3), (2, 3, 1), (3, 4, 8), (5, 5, 7), (4, 8, 16), (1, 15, 17)]
     sizes += [(7, 16, 33), (6, 17, 9), (3, 31, 8), (13, 32, 32), (2, 33, 31), (9, 63, 5)]
     sizes += [(4, 64, 48), (5, 65, 15), (17, 100, 10), (2, 127, 64), (3, 129, 33), (1, 520, 6)]
+    zeros, biases = cycle((0, 128, 255, 1, 131)), cycle(("int16", "int32", "int8"))
     for dtype, op in (("uint8", "linear"), ("int16", "linear16")):
         for rows, depth, width in sizes:
             operands = {
@@ -71,14 +72,19 @@ def linear(make: Maker) -> Cases:
                 "weight": make.full("int8", depth, width),
                 "bias": make.within("int32", -(2**20), 2**20, width),
             }
-            yield f"{rows}x{depth}x{width}", case(op, operands, "x")
+            attrs: dict[str, int] = {}
+            if op == "linear":
+                attrs["x_zero"], kind = next(zeros), next(biases)
+                operands["bias"] = operands["bias"].clip(*INTEGER_RANGES[kind]).astype(kind)
+            yield f"{rows}x{depth}x{width}", case(op, operands, "x", **attrs)
         for weight, x in product((-128, 127), (INTEGER_RANGES[dtype])):
             operands = {
                 "x": np.full((2, 3, 96), x, dtype),
                 "weight": np.full((96, 5), weight, np.int8),
                 "bias": np.array([-(2**29), -1, 0, 1, 2**29], np.int32),
             }
-            yield f"all-{weight}-{x}", case(op, operands, "x")
+            attrs = {"x_zero": 255 - x} if op == "linear" else {}
+            yield f"all-{weight}-{x}", case(op, operands, "x", **attrs)
     for group in (2, 4, 8):
         yield f"safe-{group}", safe_linear(make, group)
 
@@ -88,7 +94,8 @@ def safe_linear(make: Maker, group: int) -> Case:
     weight = make.within("int8", -(128 // group), 128 // group, 72, 12)
     x = make.full("uint8", 9, 72)
     x[0] = 255
-    return case("linear", {"x": x, "weight": weight, "bias": make.within("int32", -9, 9, 12)}, "x")
+    operands = {"x": x, "weight": weight, "bias": make.within("int32", -9, 9, 12)}
+    return case("linear", operands, "x", x_zero=9)
 
 
 def unpack4(make: Maker) -> Cases:
@@ -101,6 +108,27 @@ def unpack4(make: Maker) -> Cases:
             yield f"{columns}x{groups}x{half}-{rows}", case("unpack4", operands, "", rows=rows)
     steep = {"packed": np.array([[[0xFF, 0x88]]], np.uint8), "multiplier": np.int8([[18]])}
     yield "steep", case("unpack4", steep, "", rows=3)
+
+
+def stored(make: Maker) -> Cases:
+    """What is computed of constants alone, beside weights of 4 bits."""
+    for factor, shift in ((1, 1), (2**31 - 1, 32), (12345, 20)):
+        operands = {
+            "source": make.within("int32", -(2**30), 2**30, 7),
+            "rest": make.full("int8", 7),
+        }
+        yield (
+            f"related-{factor}-{shift}",
+            case("related_multiplier", operands, "", factor=factor, shift=shift),
+        )
+    for values, pairs in product(("int16", "int32"), ("uint8", "int16")):
+        operands = {"values": make.full(values, 9, 2), "pairs": make.within(pairs, 0, 8, 2, 3, 4)}
+        yield f"pairs-{values}-{pairs}", case("pair_bias", operands, "")
+    for a, b, half, rows in ((1, 1, 1, 1), (3, 4, 5, 11)):
+        tables = (make.within("int16", -(2**14), 2**14, n, 2 * half) for n in (a, b))
+        operands = dict(zip(("coarse", "fine"), tables, strict=True))
+        operands["residue"] = make.full("uint8", a, b, half)
+        yield f"turned-{rows}", case("turned_positions", operands, "", rows=rows, width=2 * half)
 
 
 def requantize(make: Maker) -> Cases:
@@ -384,3 +412,6 @@ FAMILIES = (
 
 IMAGE_FAMILIES = (biased_attention, products, depthwise, softmax, maxima)
 """What hierarchical vision models need besides."""
+
+STORED = (stored,)
+"""What is computed of constants alone."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from families import FAMILIES, IMAGE_FAMILIES, Maker
+from families import FAMILIES, IMAGE_FAMILIES, STORED, Maker
 from published import PUBLISHED, PUBLISHED_WINDOWS
 from sequences import SEQUENCES
 from wide import WIDE
@@ -33,7 +33,8 @@ def main() -> None:
     for old in FOLDER.rglob(f"*{SUFFIX}"):
         old.unlink()
     count = size = 0
-    families = (*FAMILIES, *SEQUENCES, *PUBLISHED, *IMAGE_FAMILIES, *WIDE, *PUBLISHED_WINDOWS)
+    windows = (*PUBLISHED_WINDOWS, *STORED)
+    families = (*FAMILIES, *SEQUENCES, *PUBLISHED, *IMAGE_FAMILIES, *WIDE, *windows)
     for seed, family in enumerate(families):
         for name, case in family(Maker(seed)):
             path = FOLDER / case.op / (name.rpartition(":")[2] + SUFFIX)

@@ -60,14 +60,15 @@ class Builder:
     def output(self, name: str, value: str) -> None:
         self.graph.outputs[name] = value
 
-    def linear(self, x: str, outputs: int, name: str) -> str:
+    def linear(self, x: str, outputs: int, name: str, zero: int = 121) -> str:
         """A linear layer with random weights that use all of int8."""
         rows = self.graph.types[x].shape[-1]
         assert isinstance(rows, int)
         weight = self.random(f"{name}.weight", "int8", (rows, outputs), -128, 127)
         bias = self.random(f"{name}.bias", "int32", (outputs,), -40_000, 40_000)
-        op = "linear16" if self.graph.types[x].dtype == "int16" else "linear"
-        return self.node(op, x, weight, bias, name=name)
+        if self.graph.types[x].dtype == "int16":
+            return self.node("linear16", x, weight, bias, name=name)
+        return self.node("linear", x, weight, bias, name=name, x_zero=zero)
 
     def packed_linear(
         self, x: str, outputs: int, name: str, group: int = 32, op: str = "linear"
@@ -80,7 +81,8 @@ class Builder:
         factors = self.random(f"{name}.factors", "int8", (outputs, groups), -15, 15)
         weight = self.node("unpack4", packed, factors, name=name, rows=rows)
         bias = self.random(f"{name}.bias", "int32", (outputs,), -40_000, 40_000)
-        return self.node(op, x, weight, bias, name=name)
+        zero: dict[str, Attribute] = {"x_zero": 135} if op == "linear" else {}
+        return self.node(op, x, weight, bias, name=name, **zero)
 
     def factors(self, name: str, ratio: float, shift: int, channels: int) -> str:
         """Per-channel multipliers around ratio·2^shift."""
@@ -244,7 +246,9 @@ Case = Callable[[], Graph]
 
 def single_operator_cases() -> dict[str, Case]:
     """Graphs of one operator over the whole range of their inputs, by name."""
-    return dict(_cases())
+    from stored_programs import STORED_CASES
+
+    return dict(_cases()) | STORED_CASES
 
 
 def _cases() -> Iterator[tuple[str, Case]]:
@@ -394,8 +398,10 @@ def _linear(dtype: str, rows: int) -> Graph:
     weight[:, 0] = -128
     name = build.constant("weight", weight, "int8")
     bias = build.constant("bias", [-1000, 0, 1, 7, 2**20, -(2**20)], "int32")
-    op = "linear" if dtype == "uint8" else "linear16"
-    return _finish(build, build.node(op, build.input("x", dtype, ("N", 3, rows)), name, bias))
+    x = build.input("x", dtype, ("N", 3, rows))
+    if dtype == "int16":
+        return _finish(build, build.node("linear16", x, name, bias))
+    return _finish(build, build.node("linear", x, name, bias, x_zero=rows % 3))
 
 
 def _packed(rows: int, group: int, dtype: str = "uint8") -> Graph:

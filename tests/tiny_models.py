@@ -39,7 +39,7 @@ def integer_classifier() -> Graph:
     weight = graph.add_constant("head.weight", weights())
     bias = graph.add_constant("head.bias", np.zeros(CLASSES, np.int32))
     accumulator = graph.add_node(
-        "linear", (flat, weight, bias), TensorType("int32", ("N", CLASSES)), name="head"
+        "linear", (flat, weight, bias), TensorType("int32", ("N", CLASSES)), name="head", x_zero=0
     )
     multiplier = round(WEIGHT_SCALE / 255 / LOGIT_SCALE * 2**20)
     factor = graph.add_constant("head.multiplier", np.array([multiplier], np.int32))

@@ -13,25 +13,29 @@ from intformer import arith
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-def exact_product(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    return x.astype(object) @ weight.astype(object) + bias.astype(object)
+def exact_product(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, zero: int = 0) -> np.ndarray:
+    return (x.astype(object) - zero) @ weight.astype(object) + bias.astype(object)
 
 
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32"])
 @given(
     seed=SEEDS,
     depth=st.integers(1, 70),
     width=st.integers(1, 20),
     lead=st.sampled_from([(1,), (3,), (2, 5), (2, 1, 3)]),
+    zero=st.integers(0, 255),
 )
-@example(seed=0, depth=1, width=1, lead=(1,))
-@example(seed=1, depth=64, width=16, lead=(2, 5))
-def test_linear(seed: int, depth: int, width: int, lead: tuple[int, ...]) -> None:
+@example(seed=0, depth=1, width=1, lead=(1,), zero=0)
+@example(seed=1, depth=64, width=16, lead=(2, 5), zero=255)
+def test_linear(
+    dtype: str, seed: int, depth: int, width: int, lead: tuple[int, ...], zero: int
+) -> None:
     x = oracle.values("uint8", (*lead, depth), seed)
     weight = oracle.values("int8", (depth, width), seed + 1)
-    bias = oracle.values("int32", (width,), seed + 2) // 2
-    got = oracle.run(arith.linear, x, weight, bias)
+    bias = oracle.values(dtype, (width,), seed + 2) // 2
+    got = oracle.run(arith.linear, x, weight, bias, x_zero=zero)
     assert got.dtype == np.int32
-    assert (got == exact_product(x, weight, bias)).all()
+    assert (got == exact_product(x, weight, bias, zero)).all()
 
 
 @pytest.mark.parametrize("depth", [512, 513, 514, 515, 4096])
@@ -42,7 +46,7 @@ def test_linear_at_the_limits_of_float32(depth: int, weight: int) -> None:
     x[1, 0] = 254
     w = np.full((depth, 1), weight, np.int8)
     w[-1] = weight + 1 if weight < 0 else weight - 1
-    got = oracle.run(arith.linear, x, w, np.array([1], np.int32))
+    got = oracle.run(arith.linear, x, w, np.array([1], np.int32), x_zero=0)
     assert (got == exact_product(x, w, np.array([1]))).all()
 
 

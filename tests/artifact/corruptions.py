@@ -33,7 +33,10 @@ def sound(base: str) -> bytes:
 
 
 def initializer(model: ModelProto, end: str) -> TensorProto:
-    return next(t for t in model.graph.initializer if t.name.endswith(end))
+    """The constant whose name in the program ends like that."""
+    names = artifact.load_bytes(model.SerializeToString()).constants
+    tensors = zip(names, model.graph.initializer, strict=True)
+    return next(tensor for name, tensor in tensors if name.endswith(end))
 
 
 def call(model: ModelProto, start: str) -> NodeProto:

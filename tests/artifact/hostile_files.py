@@ -31,9 +31,14 @@ def wrong_ir_version(model: ModelProto) -> None:
     model.ir_version = 10
 
 
-@corruption("format version is '2'")
+@corruption("format version is '3', this version of intformer reads '2'")
 def future_format(model: ModelProto) -> None:
-    metadata(model, "intformer.format").value = "2"
+    metadata(model, "intformer.format").value = "3"
+
+
+@corruption("format version is '1', this version of intformer reads '2'")
+def past_format(model: ModelProto) -> None:
+    metadata(model, "intformer.format").value = "1"
 
 
 @corruption("this is the flat form")
@@ -92,17 +97,22 @@ def float_range(model: ModelProto) -> None:
 
 @corruption("a range for 'other', which is no input")
 def range_of_no_input(model: ModelProto) -> None:
-    metadata(model, "intformer.input_ranges").value = '{"other": [0, 1]}'
+    model.metadata_props.add(key="intformer.input_ranges", value='{"other": [0, 1]}')
 
 
-@corruption("is defined twice")
-def renaming_onto_another_value(model: ModelProto) -> None:
-    metadata(model, "intformer.value_names").value = '{"label": "pixels"}'
+@corruption("metadata 'intformer.input_names' does not fit the inputs", base="bert")
+def two_inputs_of_one_name(model: ModelProto) -> None:
+    model.metadata_props.add(key="intformer.input_names", value='{"mask": "ids"}')
+
+
+@corruption("metadata 'intformer.input_names' does not fit the inputs")
+def name_of_no_input(model: ModelProto) -> None:
+    model.metadata_props.add(key="intformer.input_names", value='{"label": "pixels"}')
 
 
 @corruption("is not UTF-8 text")
 def text_that_is_no_text(model: ModelProto) -> bytes:
-    return model.SerializeToString().replace(b"class_token", b"class\xff\xfetokn")
+    return model.SerializeToString().replace(b"blocks.0.attn", b"block\xff\xfe0.attn")
 
 
 # Bytes

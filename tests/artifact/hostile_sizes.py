@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 from corruptions import corruption, initializer, repeated_graph
-from onnx import ModelProto, TensorProto
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 # Sizes
 
@@ -17,7 +18,7 @@ def huge_input(model: ModelProto) -> None:
 @corruption("needs 18446744073709551616 bytes, the file has")
 def shape_product_of_2_to_the_64(model: ModelProto) -> None:
     """In 64 bits the product is 0."""
-    tensor = initializer(model, "places")
+    tensor = initializer(model, "embed.b")
     tensor.data_type = TensorProto.INT8
     tensor.dims[:] = [2**31, 2**31, 4]
     tensor.raw_data = b""
@@ -58,10 +59,10 @@ def dimension_of_nothing(model: ModelProto) -> None:
 
 @corruption("rank 9, at most 8")
 def high_rank(model: ModelProto) -> None:
-    initializer(model, "class_token").dims[:] = [1] * 8 + [32]
+    initializer(model, "x").dims[:] = [1] * 8 + [32]
 
 
-@corruption("last dimensions of up to 2000000")
+@corruption("a last dimension of 2000000")
 def more_channels_than_a_proof_holds(model: ModelProto) -> None:
     tensor = initializer(model, "stem.pad")
     tensor.dims[0] = 2_000_000
@@ -79,6 +80,31 @@ def many_small_fields(model: ModelProto) -> bytes:
 def many_nodes(model: ModelProto) -> bytes:
     model.ClearField("graph")
     return model.SerializeToString() + repeated_graph(b"\x0a\x00" * 20_001)
+
+
+@corruption("bytes are computed of")
+def a_terabyte_from_two_constants(model: ModelProto) -> None:
+    """Few bytes for relations and pairs, one bias for each head of each pair."""
+    for name, shape in (("values", (1, 2**20)), ("pairs", (1, 1000, 1000))):
+        array = np.zeros(shape, np.int16 if name == "values" else np.uint8)
+        model.graph.initializer.append(numpy_helper.from_array(array, name))
+    _append(model, "pair_bias", ["values", "pairs"], "bias")
+
+
+@corruption("bytes are computed of")
+def one_constant_expanded_a_thousand_times(model: ModelProto) -> None:
+    packed = np.zeros((1000, 10, 50), np.uint8)
+    model.graph.initializer.append(numpy_helper.from_array(packed, "packed"))
+    factors = np.zeros((1000, 10), np.int8)
+    model.graph.initializer.append(numpy_helper.from_array(factors, "factors"))
+    for index in range(1000):
+        _append(model, "unpack4_1000", ["packed", "factors"], f"weight{index}")
+
+
+def _append(model: ModelProto, function: str, inputs: list[str], output: str) -> None:
+    path = f"#{len(model.graph.node)}"
+    node = helper.make_node(function, inputs, [output], name=path, domain="intformer")
+    model.graph.node.append(node)
 
 
 # Places outside the file

@@ -30,12 +30,12 @@ def input_that_is_a_constant(model: ModelProto) -> None:
     model.graph.initializer[0].name = "pixels"
 
 
-@corruption("input 'stem.bias' is neither an input, a constant nor a result")
+@corruption("linear at 'stem': input 'c' is neither an input, a constant nor a result")
 def missing_constant(model: ModelProto) -> None:
     model.graph.initializer.remove(initializer(model, "stem.bias"))
 
 
-@corruption("has a declared type, but no node computes it")
+@corruption("output 'nothing' is not computed by any node")
 def output_without_producer(model: ModelProto) -> None:
     model.graph.output[0].name = "nothing"
 
@@ -57,7 +57,6 @@ def second_output(model: ModelProto) -> None:
 
 @corruption("the program has no outputs")
 def no_outputs(model: ModelProto) -> None:
-    model.graph.value_info.extend(model.graph.output)
     del model.graph.output[:]
 
 
@@ -111,7 +110,7 @@ def standard_operator_between_calls(model: ModelProto) -> None:
     node.domain, node.op_type = "", "Softmax"
 
 
-@corruption("the body of function 'requantize_int16' is not what format 1 defines")
+@corruption("the body of function 'requantize_int16' is not what format 2 defines")
 def changed_function_body(model: ModelProto) -> None:
     body = next(f for f in model.functions if f.name == "requantize_int16")
     next(n for n in body.node if n.op_type == "Min").op_type = "Max"
@@ -134,7 +133,25 @@ def missing_function(model: ModelProto) -> None:
     model.functions.remove(next(f for f in model.functions if f.name == "linear"))
 
 
-@corruption("the body of function 'linear' is not what format 1 defines")
+@corruption("the body of function 'root_steps' is not what format 2 defines")
+def changed_inner_function(model: ModelProto) -> None:
+    body = next(f for f in model.functions if f.name == "root_steps")
+    body.node[0].op_type = "Sub"
+
+
+@corruption("function 'floor_shift' is called, but not defined")
+def missing_inner_function(model: ModelProto) -> None:
+    model.functions.remove(next(f for f in model.functions if f.name == "floor_shift"))
+
+
+@corruption("function 'floor_shift' with 2 inputs is unknown")
+def inner_function_as_a_node(model: ModelProto) -> None:
+    node = call(model, "add")
+    node.op_type = "floor_shift"
+    del node.input[2:]
+
+
+@corruption("the body of function 'linear' is not what format 2 defines")
 def function_of_another_domain(model: ModelProto) -> None:
     next(f for f in model.functions if f.name == "linear").domain = "evil"
 

@@ -26,12 +26,7 @@ def float_output(model: ModelProto) -> None:
     model.graph.output[1].type.tensor_type.elem_type = TensorProto.FLOAT16
 
 
-@corruption("element type BFLOAT16")
-def float_value_info(model: ModelProto) -> None:
-    model.graph.value_info[3].type.tensor_type.elem_type = TensorProto.BFLOAT16
-
-
-@corruption("the body of function 'linear' is not what format 1 defines")
+@corruption("the body of function 'linear' is not what format 2 defines")
 def float_in_a_function(model: ModelProto) -> None:
     body = next(f for f in model.functions if f.name == "linear")
     extra = helper.make_node("Constant", [], ["f"], value_float=0.5)
@@ -66,19 +61,14 @@ def wrong_output_shape(model: ModelProto) -> None:
     model.graph.output[1].type.tensor_type.shape.dim[1].dim_value = 8
 
 
-@corruption("declared as uint8[N, 3, 3, 49]")
-def wrong_intermediate_shape(model: ModelProto) -> None:
-    model.graph.value_info[0].type.tensor_type.shape.dim[3].dim_value = 49
-
-
 @corruption("element type 99")
 def unknown_element_type(model: ModelProto) -> None:
     model.graph.input[0].type.tensor_type.elem_type = 99
 
 
-@corruption("has no declared type")
-def undeclared_result(model: ModelProto) -> None:
-    del model.graph.value_info[0]
+@corruption("GraphProto.value_info is not allowed: types of inner values follow")
+def declared_inner_value(model: ModelProto) -> None:
+    model.graph.value_info.append(model.graph.output[0])
 
 
 @corruption("mask has shape", base="bert")
@@ -162,7 +152,7 @@ def embedding_without_range(model: ModelProto) -> None:
 
 @corruption("a table needs 256 entries, has 255")
 def short_table(model: ModelProto) -> None:
-    tensor = initializer(model, "gelu.entries")
+    tensor = initializer(model, "entries")
     tensor.dims[0] = 255
     tensor.raw_data = tensor.raw_data[:255]
 
@@ -188,7 +178,7 @@ def range_beyond_the_dtype(model: ModelProto) -> None:
 
 @corruption("does not fit int8")
 def multipliers_that_leave_int8(model: ModelProto) -> None:
-    fill(initializer(model, "head.factors"), 127)
+    fill(initializer(model, "head.multiplier"), 127)
 
 
 @corruption("rows = 65 must end in the last of 1 groups of 32")
@@ -203,6 +193,6 @@ def a_huge_weight_from_few_bytes(model: ModelProto) -> None:
 
 @corruption("must have one value per group of packed")
 def multipliers_of_another_layer(model: ModelProto) -> None:
-    tensor = initializer(model, "head.factors")
+    tensor = initializer(model, "head.multiplier")
     array = np.ones((3, 1), np.int8)
     tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))

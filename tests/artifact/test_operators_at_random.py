@@ -207,7 +207,8 @@ def test_linear(seed: int, op: str, rows: int, columns: int) -> None:
     x = build.input("x", "uint8" if op == "linear" else "int16", ("N", 2, rows))
     weight = build.constant("w", extremes("int8", (rows, columns), build.rng), "int8")
     bias = spread(build, "b", "int32", 20, columns)
-    assert_same(build, op, x, weight, bias)
+    zero: dict[str, Attribute] = {"x_zero": seed % 256} if op == "linear" else {}
+    assert_same(build, op, x, weight, bias, **zero)
 
 
 @few

@@ -101,7 +101,7 @@ def _finish(build: Builder, x: str, words: int, *weight: str) -> Graph:
     hidden = build.norm(x, "norm")
     if weight:
         bias = build.constant("head.bias", np.zeros(words), "int32")
-        acc = build.node("linear", hidden, *weight, bias, name="head")
+        acc = build.node("linear", hidden, *weight, bias, name="head", x_zero=128)
     else:
         acc = build.linear(hidden, words, "head")
     build.output("logits", build.requantize(acc, 1 / 20, "int16", "logits"))

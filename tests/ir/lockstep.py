@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from intformer.arith import Immediate
 from intformer.ir.graph import INTEGER_RANGES
 from intformer.ir.interval import Interval, IntervalPrimitives
 
@@ -59,7 +60,7 @@ def _proof(x: Pair | int) -> Any:
     return x.proof if isinstance(x, Pair) else x
 
 
-class LockstepPrimitives:
+class LockstepPrimitives(Immediate):
     """Realises ``intformer.arith.Primitives`` on pairs."""
 
     def __init__(self) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rejections import Rejections, replace, retype
 
-from intformer.ir.graph import Graph
+from intformer.ir.graph import Graph, TensorType
 
 rejected = Rejections()
 
@@ -68,6 +68,13 @@ def products_beyond_int8(g: Graph) -> None:
 @rejected("linear-64", "inner dimensions differ")
 def matmul_mismatch(g: Graph) -> None:
     retype(g, "x", "uint8", ("N", 3, 63))
+
+
+@rejected("linear-2000", "x_zero = 1 must be 0 for more than 65793 inputs")
+def zero_point_beside_too_many_inputs(g: Graph) -> None:
+    g.types["x"] = g.inputs["x"] = TensorType("uint8", ("N", 3, 65794))
+    replace(g, "weight", np.zeros((65794, 6)))
+    g.nodes[0].attrs["x_zero"] = 1
 
 
 @rejected("linear-64", "bias has 1 values for 6 output channels")

@@ -37,14 +37,19 @@ from published_programs import published_like, published_windows
 ROUNDS = 150
 
 
-def linear(rng: Rng, dtype: str = "uint8") -> tuple[Operands, Attributes]:
-    rows, columns = int(rng.integers(1, 40)), int(rng.integers(1, 9))
-    x = variable(rng, dtype, (2, 3, rows))
-    return [x, constant(rng, "int8", (rows, columns)), constant(rng, "int32", (columns,))], {}
+def linear(rng: Rng) -> tuple[Operands, Attributes]:
+    bias = str(rng.choice(["int8", "int16", "int32"]))
+    return _layer(rng, "uint8", bias), {"x_zero": int(rng.integers(0, 256))}
 
 
 def linear16(rng: Rng) -> tuple[Operands, Attributes]:
-    return linear(rng, "int16")
+    return _layer(rng, "int16", "int32"), {}
+
+
+def _layer(rng: Rng, dtype: str, bias: str) -> Operands:
+    rows, columns = int(rng.integers(1, 40)), int(rng.integers(1, 9))
+    x = variable(rng, dtype, (2, 3, rows))
+    return [x, constant(rng, "int8", (rows, columns)), constant(rng, bias, (columns,))]
 
 
 def unpack4(rng: Rng) -> tuple[Operands, Attributes]:
@@ -54,6 +59,25 @@ def unpack4(rng: Rng) -> tuple[Operands, Attributes]:
         constant(rng, "int8", (columns, groups), int(rng.integers(0, 6))),
     ]
     return operands, {"rows": int(rng.integers(1, 2 * half * groups + 2))}
+
+
+def related_multiplier(rng: Rng) -> tuple[Operands, Attributes]:
+    operands = [constant(rng, "int32", (6,), bits(rng)), constant(rng, "int8", (6,))]
+    return operands, {"factor": int(rng.integers(1, 2**31)), "shift": int(rng.integers(1, 63))}
+
+
+def pair_bias(rng: Rng) -> tuple[Operands, Attributes]:
+    values = constant(rng, dtype_of(rng, ("int16", "int32")), (7, 3))
+    most = int(rng.integers(1, 9))
+    pairs = rng.integers(0, most, (2, 4, 5)).astype(dtype_of(rng, ("uint8", "int16")))
+    return [values, (pairs, True)], {}
+
+
+def turned_positions(rng: Rng) -> tuple[Operands, Attributes]:
+    a, b, half = (int(v) for v in rng.integers(1, 5, 3))
+    operands = [constant(rng, "int16", (rows, 2 * half), 1) for rows in (a, b)]
+    operands.append(constant(rng, "uint8", (a, b, half)))
+    return operands, {"rows": int(rng.integers(1, a * b + 2)), "width": 2 * half}
 
 
 def requantize(rng: Rng) -> tuple[Operands, Attributes]:
@@ -246,6 +270,9 @@ GENERATORS: dict[str, Callable[[Rng], tuple[Operands, Attributes]]] = {
     "linear": linear,
     "linear16": linear16,
     "unpack4": unpack4,
+    "related_multiplier": related_multiplier,
+    "pair_bias": pair_bias,
+    "turned_positions": turned_positions,
     "requantize": requantize,
     "add": add,
     "table": table,
@@ -354,7 +381,8 @@ def test_a_matmul_bound_is_attained() -> None:
     weight = rng.integers(-128, 128, (7, 5)).astype(np.int8)
     xp = LockstepPrimitives().proofs
     x = Interval("uint8", (1, 7), 3, 250)
-    result = arith.linear(xp, x, Interval.constant(weight), Interval.constant(np.int32([9] * 5)))
-    corners = np.array(np.meshgrid(*[[3, 250]] * 7)).reshape(7, -1).T
+    bias = Interval.constant(np.int32([9] * 5))
+    result = arith.linear(xp, x, Interval.constant(weight), bias, x_zero=77)
+    corners = np.array(np.meshgrid(*[[3 - 77, 250 - 77]] * 7)).reshape(7, -1).T
     sums = corners @ weight.astype(int) + 9
     assert (result.low == sums.min(0)).all() and (result.high == sums.max(0)).all()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from rejections import BASES, replace
 
 import programs
 from intformer.errors import VerifyError
-from intformer.ir.graph import Graph, Node, TensorType
+from intformer.ir.graph import Attribute, Graph, Node, TensorType
 from intformer.ir.interval import Interval, IntervalPrimitives
 from intformer.ir.operators import specification
 from intformer.ir.verify import storage_bytes, verify
@@ -39,6 +41,28 @@ def test_a_proof_holds_every_value() -> None:
 def test_storage_is_the_size_of_the_constants() -> None:
     graph = programs.single_operator_cases()["linear-64"]()
     assert storage_bytes(graph) == 64 * 6 + 6 * 4
+
+
+def test_constants_nobody_reads_have_ranges_too() -> None:
+    graph = programs.single_operator_cases()["linear-64"]()
+    graph.add_constant("unread", np.array([-3, 5], np.int8))
+    assert verify(graph).ranges["unread"] == (-3, 5)
+
+
+def test_constants_are_not_multiplied_out() -> None:
+    """Broadcast against each other, two columns of a file would make a table of gigabytes."""
+    graph = Graph("integer", outputs={"y": "y"})
+    one = {"a": (2**14, 1), "b": (1, 2**14), "m": (1,), "offset": (1,)}
+    for name, shape in one.items():
+        graph.add_constant(name, np.ones(shape, np.int64 if name == "offset" else np.int32))
+    attrs: dict[str, Attribute] = {"shift": 1, "dtype": "int16"}
+    graph.nodes.append(Node("add", ("a", "b", "m", "m", "offset"), ("y",), attrs))
+    graph.types["y"] = TensorType("int16", (2**14, 2**14))
+    tracemalloc.start()
+    verify(graph)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**24
 
 
 def test_an_output_may_be_an_input() -> None:

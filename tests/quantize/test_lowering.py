@@ -154,7 +154,7 @@ def test_fewer_bits_mean_fewer_levels(bits: int, floor: float) -> None:
             if bits == 6:
                 assert np.abs(graph.constants[node.inputs[1]]).max() == 31
             else:
-                assert graph.types[f"{node.inputs[1]}.packed"].dtype == "uint8"
+                assert graph.producers()[node.inputs[1]].op == "unpack4"
             if node.name != "patches":
                 assert 0.8 * top < proof.ranges[node.inputs[0]][1] <= top
         if node.op == "attention":

@@ -50,7 +50,7 @@ def graph_of(
     x = build.input("x", "uint8", ("N", depth))
     weight = build.constant("w", weights(kind, depth, columns, build.rng), "int8")
     bias = build.random("b", "int32", (columns,), -(2**20), 2**20)
-    acc = build.node("linear", x, weight, bias)
+    acc = build.node("linear", x, weight, bias, x_zero=depth % 256)
     if finish == "residual":
         stream = build.random("r", "int16", (1, columns), -32768, 32767)
         ratios, shift = ((0.1, 0.07), 34) if wide else ((0.1, 1.5), 18)
@@ -176,7 +176,7 @@ def test_windows_are_gathered_on_the_way(kind: str | int, flat: bool) -> None:
         rows = build.node("reshape", rows, shape=(0, 135, 36))
     weight = build.constant("w", weights(kind, 36, 40, build.rng), "int8")
     bias = build.random("b", "int32", (40,), -(2**20), 2**20)
-    acc = build.node("linear", rows, weight, bias)
+    acc = build.node("linear", rows, weight, bias, x_zero=97)
     build.output("y", build.requantize(acc, 1 / 3000, "uint8", "q", 128))
     pixels = np.random.default_rng(1).integers(0, 256, (3, 17, 14, 3), dtype=np.uint8)
     (group,) = fuse(build.graph)

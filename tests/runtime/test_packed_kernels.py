@@ -29,7 +29,7 @@ def graph_of(shape: tuple[int, int, int], group: int, finish: str) -> tuple[Grap
     operands = build.constant("packed", packed, "uint8"), build.constant("factors", factors, "int8")
     weight = build.node("unpack4", *operands, rows=depth)
     bias = build.random("b", "int32", (columns,), -(2**20), 2**20)
-    acc = build.node("linear", x, weight, bias)
+    acc = build.node("linear", x, weight, bias, x_zero=depth % 256)
     if finish == "residual":
         stream = build.random("r", "int16", (1, columns), -32768, 32767)
         acc = build.add(acc, stream, (0.1, 1.5), "add")

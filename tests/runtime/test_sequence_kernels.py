@@ -70,7 +70,7 @@ def test_tied_embedding_of_a_packed_weight_equals_reference(width: int, words: i
     x = build.node("tied_embedding", ids, weight, factor, shift=16, dtype="int16")
     hidden = build.norm(x, "norm")
     build.output("x", x)
-    build.output("y", build.node("linear", hidden, weight, bias))
+    build.output("y", build.node("linear", hidden, weight, bias, x_zero=128))
     inputs = {"ids": np.random.default_rng(0).integers(0, words, (9, 5))}
     found, wanted = Session(build.graph, threads=2).run(inputs), interpret(build.graph, inputs)
     for name in ("x", "y"):

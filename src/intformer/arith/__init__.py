@@ -51,6 +51,7 @@ from intformer.arith.normalization import (
 from intformer.arith.primitives import (
     SATURATION,
     STORAGE,
+    Immediate,
     Primitives,
     Scalar,
     Value,
@@ -127,6 +128,12 @@ from intformer.arith.softmax import (
     softmax_weights,
     split_heads,
 )
+from intformer.arith.stored import (
+    TURN_BITS,
+    pair_bias,
+    related_multiplier,
+    turned_positions,
+)
 from intformer.arith.windows import (
     BIAS_LIMIT,
     biased_attention,
@@ -166,6 +173,8 @@ __all__ = [
     "SHIFT_REACH",
     "SIGMOID_OCTAVES",
     "STORAGE",
+    "TURN_BITS",
+    "Immediate",
     "Primitives",
     "Scalar",
     "Value",
@@ -207,6 +216,7 @@ __all__ = [
     "normalize",
     "normalized_attention",
     "normalized_windows",
+    "pair_bias",
     "patches",
     "polynomial_attention",
     "polynomial_weights",
@@ -216,6 +226,7 @@ __all__ = [
     "quadratic_erf",
     "quadratic_exp",
     "quadratic_weights",
+    "related_multiplier",
     "requantize",
     "rms_norm",
     "rotary",
@@ -234,5 +245,6 @@ __all__ = [
     "sum_axis",
     "table",
     "tied_embedding",
+    "turned_positions",
     "unpack4",
 ]

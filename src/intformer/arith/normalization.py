@@ -12,12 +12,31 @@ NORM_LIMIT = 2 ** (NORM_BITS + 7)
 """Largest normalised magnitude: 128 standard deviations; a row of C values cannot exceed √(C-1)."""
 
 
+ROOT_STEPS = 4
+"""Steps of a root that are written down together."""
+
+
 def integer_sqrt(xp: Primitives, x: Value, bits: int) -> Value:
     """floor(√x) for an int64 x with 0 <= x < 4**bits, bit by bit from the top."""
-    root = x - x
-    for bit in reversed(range(bits)):
-        candidate = root + 2**bit
-        root = xp.where(candidate * candidate <= x, candidate, root)
+    root, left = x - x, bits
+    while left:
+        steps = root_steps if left >= ROOT_STEPS else root_step
+        root = xp.share(steps, root, x, 2 ** (left - 1))
+        left -= ROOT_STEPS if left >= ROOT_STEPS else 1
+    return root
+
+
+def root_step(xp: Primitives, root: Value, x: Value, bit: Scalar) -> Value:
+    """``root``, or ``root + bit`` where that is still at most √x."""
+    candidate = root + bit
+    return xp.where(candidate * candidate <= x, candidate, root)
+
+
+def root_steps(xp: Primitives, root: Value, x: Value, bit: Scalar) -> Value:
+    """``ROOT_STEPS`` of ``root_step``, for ``bit`` and those below it."""
+    for step in range(ROOT_STEPS):
+        bit = bit // 2 if step else bit
+        root = root_step(xp, root, x, bit)
     return root
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 Value = Any
@@ -26,12 +27,22 @@ STORAGE = {"uint4": "uint8", "uint6": "uint8", "int20": "int32"}
 """The element type that holds a dtype of fewer bits."""
 
 
+class Immediate:
+    """What realisations have in common that compute at once."""
+
+    def share(self, function: Callable[..., Value], *values: Value) -> Value:
+        return function(self, *values)
+
+
 class Primitives(Protocol):
     """What a realisation of the arithmetic must provide, besides ``+ - * < <= >=`` of its values.
 
     All operate element-wise with NumPy broadcasting unless said otherwise. Operands of a binary
     operator have one dtype; Python integers take the dtype of the other operand.
     """
+
+    def share(self, function: Callable[..., Value], *values: Value) -> Value:
+        """``function(self, *values)`` of int64 values, which may be written down once."""
 
     def cast(self, x: Value, dtype: str) -> Value:
         """Change the element type; the value must fit (proved, never wrapped)."""

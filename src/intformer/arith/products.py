@@ -6,12 +6,12 @@ from intformer.arith.moves import image_windows
 from intformer.arith.primitives import Primitives, Scalar, Value
 
 
-def linear(xp: Primitives, x: Value, weight: Value, bias: Value) -> Value:
-    """x[..., K] uint8 @ weight[K, O] int8 + bias[O] int32 -> int32.
+def linear(xp: Primitives, x: Value, weight: Value, bias: Value, *, x_zero: Scalar) -> Value:
+    """(x[..., K] uint8 - x_zero) @ weight[K, O] int8 + bias[O] -> int32.
 
-    The zero point of x is folded into the bias.
+    ``bias`` is int8, int16 or int32. A zero point that differs by channel is part of the bias.
     """
-    return xp.matmul(x, weight, 0, 0) + bias
+    return xp.matmul(x, weight, x_zero, 0) + xp.cast(bias, "int32")
 
 
 def linear16(xp: Primitives, x: Value, weight: Value, bias: Value) -> Value:

@@ -6,9 +6,10 @@ import numpy as np
 from onnx import FunctionProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from intformer.artifact import schema
-from intformer.artifact.functions import function_bytes, name_result, numbered
+from intformer.artifact.emitter import Emitter, Value, name_result, short_names
+from intformer.artifact.functions import function_bytes, inner_functions
 from intformer.artifact.names import function_name
-from intformer.artifact.onnx_primitives import Emitter, OnnxPrimitives, Value
+from intformer.artifact.onnx_primitives import OnnxPrimitives
 from intformer.ir.graph import Array, Graph, Node, TensorType
 from intformer.ir.operators import OPERATORS, evaluate
 
@@ -24,15 +25,11 @@ def structured(graph: Graph, names: dict[str, str]) -> Parts:
         for index, (node, name) in enumerate(zip(graph, called, strict=True))
     ]
     constants = [tensor(names[name], array) for name, array in graph.constants.items()]
-    arity = {name: len(node.inputs) for node, name in zip(graph, called, strict=True)}
-    return (
-        nodes,
-        constants,
-        [
-            FunctionProto.FromString(function_bytes(name, operands))
-            for name, operands in arity.items()
-        ],
-    )
+    bodies: dict[str, bytes] = {}
+    for node, name in zip(graph, called, strict=True):
+        bodies |= inner_functions(name, len(node.inputs))
+        bodies[name] = function_bytes(name, len(node.inputs))
+    return nodes, constants, [FunctionProto.FromString(body) for body in bodies.values()]
 
 
 def _call(node: Node, called: str, names: dict[str, str], index: int) -> NodeProto:
@@ -49,43 +46,34 @@ def _call(node: Node, called: str, names: dict[str, str], index: int) -> NodePro
     return call
 
 
-class _Constants:
-    """Names for what a flat graph adds: constants that the arithmetic asks for, inner results."""
-
-    def __init__(self, taken: set[str]) -> None:
-        self.arrays: dict[str, Array] = {}
-        self._taken, self._number = taken, numbered("intformer/")
-
-    def fresh(self, hint: str) -> str:
-        name = self._number(hint)
-        while name in self._taken:
-            name = self._number(hint)
-        return name
-
-    def store(self, array: Array) -> str:
-        name = self.fresh("constant")
-        self.arrays[name] = array
-        return name
-
-
 def flat(graph: Graph, names: dict[str, str]) -> Parts:
-    """Operators of the default domain alone: numbers for attributes, int8 weights as uint8."""
-    added = _Constants(set(names.values()))
-    emitter = Emitter(added.fresh, added.store)
+    """Operators of the default domain alone: numbers for attributes, int8 weights as uint8.
+
+    The node that gives the result of an operator has the name of a call in the structured form.
+    """
+    fresh, added = short_names(set(names.values())), dict[str, Array]()
+
+    def store(array: Array) -> str:
+        name = fresh()
+        added[name] = array
+        return name
+
+    emitter = Emitter(fresh, store)
     xp = OnnxPrimitives(emitter)
     values = {
         name: Value(emitter, names[name], kind.dtype, array=graph.constants.get(name))
         for name, kind in graph.types.items()
     }
     nodes: list[NodeProto] = []
-    for node in graph:
+    for index, node in enumerate(graph):
         emitter.nodes = []
         result = evaluate(xp, node, [values[name] for name in node.inputs])
         name_result(emitter, result, names[node.output])
         for step in emitter.nodes:
-            nodes.append(NodeProto.FromString(step.encoded(f"{node.name}#{len(nodes)}")))
+            last = names[node.output] in step.outputs
+            nodes.append(NodeProto.FromString(step.encoded(f"{node.name}#{index}" if last else "")))
     used = {name for node in nodes for name in node.input}
-    constants = {names[name]: array for name, array in graph.constants.items()} | added.arrays
+    constants = {names[name]: array for name, array in graph.constants.items()} | added
     return nodes, [tensor(n, a) for n, a in constants.items() if n in used], []
 
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
-from itertools import count
 from typing import Any
 
+from intformer.artifact.emitter import Emitter, Value, name_result, short_names
 from intformer.artifact.messages import encoded_function
 from intformer.artifact.names import parse_function_name
-from intformer.artifact.onnx_primitives import Emitter, OnnxPrimitives, Value
+from intformer.artifact.onnx_primitives import RESULT, OnnxPrimitives
 from intformer.ir.graph import Node
 from intformer.ir.operators import OPERATORS, evaluate
 from intformer.ir.specification import Operand, Operator
 
-RESULT = "result"
 
-
-@lru_cache(maxsize=256)
 def function_bytes(name: str, operands: int) -> bytes:
     """The ``FunctionProto`` of the function called ``name`` when it has ``operands`` inputs.
 
@@ -27,22 +23,31 @@ def function_bytes(name: str, operands: int) -> bytes:
     Raises:
         ArtifactError: ``name`` is not a function of this format.
     """
+    return _written(name, operands)[0]
+
+
+def inner_functions(name: str, operands: int) -> dict[str, bytes]:
+    """The functions that the body of ``name`` calls, and those that they call: name -> message.
+
+    Raises:
+        ArtifactError: ``name`` is not a function of this format.
+    """
+    return _written(name, operands)[1]
+
+
+@lru_cache(maxsize=256)
+def _written(name: str, operands: int) -> tuple[bytes, dict[str, bytes]]:
     op, static = parse_function_name(name, operands)
     spec = OPERATORS[op]
-    emitter = Emitter(numbered())
-    inputs = [Value(emitter, n, dtype) for n, dtype in function_inputs(spec, operands)]
+    declared = function_inputs(spec, operands)
+    emitter = Emitter(short_names({RESULT, *(name for name, _ in declared)}))
+    inputs = [Value(emitter, n, dtype) for n, dtype in declared]
     symbols: dict[str, Any] = {key: emitter.symbol(key) for key in spec.dynamic}
     node = Node(op, tuple(x.name for x in inputs), (RESULT,), {**static, **symbols})
-    result = evaluate(OnnxPrimitives(emitter), node, inputs)
-    name_result(emitter, result, RESULT)
+    name_result(emitter, evaluate(OnnxPrimitives(emitter), node, inputs), RESULT)
     names = [x.name for x in inputs]
-    return encoded_function(name, names, RESULT, spec.dynamic, emitter.nodes)
-
-
-def numbered(prefix: str = "") -> Callable[[str], str]:
-    """Names for the outputs of nodes: ``add_1``, ``mul_2`` ..."""
-    numbers = count(1)
-    return lambda op: f"{prefix}{op.lower()}_{next(numbers)}"
+    body = encoded_function(name, names, RESULT, spec.dynamic, emitter.nodes)
+    return body, emitter.functions
 
 
 def function_inputs(spec: Operator, operands: int) -> list[tuple[str, str | None]]:
@@ -57,15 +62,3 @@ def function_inputs(spec: Operator, operands: int) -> list[tuple[str, str | None
 
 def _dtype(operand: Operand) -> str | None:
     return operand.dtypes[0] if len(operand.dtypes) == 1 else None
-
-
-def name_result(emitter: Emitter, result: Value, name: str) -> None:
-    """Give the value ``result`` the name ``name``."""
-    made = {output for node in emitter.nodes for output in node.outputs}
-    if result.name not in made:
-        result = emitter.node("Identity", [result], result.dtype)
-    for node in emitter.nodes:
-        for names in (node.inputs, node.outputs):
-            for index, other in enumerate(names):
-                if other == result.name:
-                    names[index] = name

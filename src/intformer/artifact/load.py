@@ -6,7 +6,7 @@ import os
 import stat
 
 from intformer.artifact import schema, wire
-from intformer.artifact.functions import function_bytes
+from intformer.artifact.functions import function_bytes, inner_functions
 from intformer.artifact.mapped import MappedFile, map_file
 from intformer.artifact.read import Reader
 from intformer.artifact.wire import Message
@@ -90,7 +90,7 @@ def _program(content: bytes | memoryview, mapped: MappedFile | None) -> Graph:
     reader = Reader(metadata)
     graph = reader.read(decoder.decode("GraphProto", model["graph"]))
     graph.backing = mapped
-    verify(graph)
+    verify(graph, infer=True)
     _check_functions(model["functions"], reader.called)
     return graph
 
@@ -156,18 +156,21 @@ def _check_versions(model: Message, metadata: dict[str, str]) -> None:
 
 def _check_functions(functions: list[memoryview], called: dict[str, int]) -> None:
     """Each called function is there once, with exactly the body that this format gives it."""
+    wanted = {name: function_bytes(name, operands) for name, operands in called.items()}
+    for name, operands in called.items():
+        wanted |= inner_functions(name, operands)
     found: set[str] = set()
     for body in functions:
         name = wire.first(body, 1)
         if name in found:
             raise ArtifactError(f"function {name[:80]!r} is defined twice")
-        if name not in called:
+        if name not in wanted:
             raise ArtifactError(f"function {name[:80]!r} is defined, but no node calls it")
-        if body != function_bytes(name, called[name]):
+        if body != wanted[name]:
             raise ArtifactError(
                 f"the body of function '{name}' is not what format {schema.FORMAT} defines: "
                 "the file was changed after it was saved"
             )
         found.add(name)
-    for name in called.keys() - found:
+    for name in wanted.keys() - found:
         raise ArtifactError(f"function '{name}' is called, but not defined")

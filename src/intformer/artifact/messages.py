@@ -8,12 +8,12 @@ serialiser writes them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from intformer.artifact.schema import DOMAIN, ELEMENT_TYPES, OPSET
+from intformer.artifact.schema import DOMAIN, DOMAIN_VERSION, ELEMENT_TYPES, OPSET
 from intformer.ir.graph import Array
 
 INT, TENSOR, INTS = 2, 4, 7
@@ -32,12 +32,13 @@ AttributeValue = int | tuple[int, ...] | Array | Reference
 
 @dataclass
 class OnnxNode:
-    """One operator of the default domain; attributes in the order of the file."""
+    """One operator of the default domain or call of a function; attributes in the file's order."""
 
     op: str
     inputs: list[str]
     outputs: list[str]
     attributes: dict[str, AttributeValue] = field(default_factory=dict)
+    domain: str = ""
 
     def encoded(self, name: str = "") -> bytes:
         """The ``NodeProto``."""
@@ -48,6 +49,7 @@ class OnnxNode:
                 _text(3, name) if name else b"",
                 _text(4, self.op),
                 *(_bytes(5, _attribute(key, value)) for key, value in self.attributes.items()),
+                _text(7, self.domain) if self.domain else b"",
             ]
         )
 
@@ -57,10 +59,12 @@ def encoded_function(
     inputs: Iterable[str],
     output: str,
     attributes: Iterable[str],
-    nodes: Iterable[OnnxNode],
+    nodes: Sequence[OnnxNode],
 ) -> bytes:
-    """The ``FunctionProto`` of a function of this format's domain."""
-    opset = _text(1, "") + _integer(2, OPSET)
+    """The ``FunctionProto`` of a function of this format's domain, which may call others of it."""
+    opsets = [_text(1, "") + _integer(2, OPSET)]
+    if any(node.domain for node in nodes):
+        opsets.append(_text(1, DOMAIN) + _integer(2, DOMAIN_VERSION))
     return b"".join(
         [
             _text(1, name),
@@ -68,7 +72,7 @@ def encoded_function(
             _text(5, output),
             *(_text(6, value) for value in attributes),
             *(_bytes(7, node.encoded()) for node in nodes),
-            _bytes(9, opset),
+            *(_bytes(9, opset) for opset in opsets),
             _text(10, DOMAIN),
         ]
     )

@@ -1,5 +1,7 @@
 """The integer primitives as ONNX nodes: running an operator's arithmetic here writes its graph.
 
+What many bodies repeat (a floor shift, a step of a root) is a function of its own that they call.
+
 Only what is exact in ONNX Runtime, and elsewhere where integers are integers, is used: products of
 8-bit matrices are uint8 by uint8 (other pairings saturate on some processors), minima and maxima
 are int32, divisions have positive operands, and a floor shift is a division of a number made
@@ -9,139 +11,32 @@ positive.
 from __future__ import annotations
 
 from collections.abc import Callable
-from hashlib import sha256
+from inspect import signature
 from typing import Any
 
 import numpy as np
 
-from intformer.artifact.messages import OnnxNode, Reference
-from intformer.artifact.schema import ELEMENT_TYPES
-from intformer.ir.graph import Array
+from intformer.artifact.emitter import Emitter, Value, name_result, short_names
+from intformer.artifact.messages import encoded_function
+from intformer.artifact.schema import DOMAIN
+
+RESULT = "result"
+"""The output of every function."""
 
 LARGEST = 62
 """Numbers to be shifted are below 2**62 in magnitude."""
 
 
-class Value:
-    """A tensor of the graph being written.
-
-    Attributes:
-        name: of the tensor.
-        dtype: element type, None for an operand that may have several. Arithmetic needs a dtype,
-            so a function body cannot depend on which one the operand has.
-        scalar: it stands for a number (a dynamic attribute or what was computed from one) and takes
-            the dtype of the tensor it meets.
-        array: the content, where it is a constant known while writing.
-    """
-
-    def __init__(
-        self,
-        emitter: Emitter,
-        name: str,
-        dtype: str | None,
-        *,
-        scalar: bool = False,
-        array: Array | None = None,
-    ) -> None:
-        self.emitter, self.name, self.dtype = emitter, name, dtype
-        self.scalar, self.array = scalar, array
-
-    def __add__(self, other: Any) -> Value:
-        return self.emitter.binary("Add", self, other)
-
-    def __radd__(self, other: int) -> Value:
-        return self.emitter.binary("Add", other, self)
-
-    def __sub__(self, other: Any) -> Value:
-        return self.emitter.binary("Sub", self, other)
-
-    def __rsub__(self, other: int) -> Value:
-        return self.emitter.binary("Sub", other, self)
-
-    def __mul__(self, other: Any) -> Value:
-        return self.emitter.binary("Mul", self, other)
-
-    def __rmul__(self, other: int) -> Value:
-        return self.emitter.binary("Mul", other, self)
-
-    def __ge__(self, other: Any) -> Value:
-        return self.emitter.binary("GreaterOrEqual", self, other, "bool")
-
-    def __le__(self, other: Any) -> Value:
-        return self.emitter.binary("LessOrEqual", self, other, "bool")
-
-    def __lt__(self, other: Any) -> Value:
-        return self.emitter.binary("Less", self, other, "bool")
+def power_of_two(xp: OnnxPrimitives, s: Value) -> Value:
+    """2**s, from a table."""
+    powers = xp.emitter.constant([1 << i for i in range(LARGEST + 1)], "int64")
+    return xp.emitter.node("Gather", [powers, s], "int64", scalar=True, axis=0)
 
 
-class Emitter:
-    """Collects nodes and constants of one graph or function body.
-
-    Args:
-        name: makes the name of a node's output from its operator.
-        store: keeps a constant and returns its name (an initializer); without it a ``Constant``
-            node is written, the only form a function can hold.
-    """
-
-    def __init__(
-        self,
-        name: Callable[[str], str],
-        store: Callable[[Array], str] | None = None,
-    ) -> None:
-        self.nodes: list[OnnxNode] = []
-        self._name, self._store = name, store
-        self._constants: dict[tuple[str, tuple[int, ...], bytes], Value] = {}
-
-    def node(
-        self, op: str, inputs: list[Value], dtype: str | None, *, scalar: bool = False, **attrs: Any
-    ) -> Value:
-        """Append one node and return its output."""
-        output = self._name(op)
-        self.nodes.append(
-            OnnxNode(op, [x.name for x in inputs], [output], dict(sorted(attrs.items())))
-        )
-        return Value(self, output, dtype, scalar=scalar)
-
-    def constant(self, content: Any, dtype: str) -> Value:
-        """A constant tensor; equal ones are written once."""
-        array = np.asarray(content, dtype)
-        key = (dtype, array.shape, sha256(array.tobytes()).digest())
-        if key not in self._constants:
-            self._constants[key] = self._write_constant(array, dtype)
-        return self._constants[key]
-
-    def _write_constant(self, array: Array, dtype: str) -> Value:
-        if self._store is None:
-            return self.node("Constant", [], dtype, value=array)
-        return Value(self, self._store(array), dtype, array=array)
-
-    def symbol(self, attribute: str) -> Value:
-        """The value of a function's attribute, a scalar."""
-        return self.node("Constant", [], "int64", scalar=True, value_int=Reference(attribute))
-
-    def cast(self, x: Value, dtype: str) -> Value:
-        """``x`` as ``dtype``; nothing is written where it is known to have it."""
-        if x.dtype == dtype:
-            return x
-        return self.node("Cast", [x], dtype, scalar=x.scalar, to=ELEMENT_TYPES[dtype])
-
-    def binary(self, op: str, x: Any, y: Any, dtype: str | None = None) -> Value:
-        """A binary operator; a number or scalar takes the dtype of the tensor it meets."""
-        left, right = self.operand(x, y), self.operand(y, x)
-        if left.dtype is None or left.dtype != right.dtype:
-            raise TypeError(f"{op} of {left.dtype} and {right.dtype}")
-        scalar = all(not isinstance(z, Value) or z.scalar for z in (x, y))
-        return self.node(op, [left, right], dtype or left.dtype, scalar=scalar)
-
-    def operand(self, x: Any, other: Any) -> Value:
-        """``x`` as a tensor that can meet ``other``."""
-        kind = other.dtype if isinstance(other, Value) else "int64"
-        if kind is None:
-            raise TypeError(f"operand '{other.name}' may have several dtypes: cast it first")
-        if not isinstance(x, Value):
-            return self.constant(x, kind)
-        tensor = isinstance(other, Value) and not other.scalar
-        return self.cast(x, kind) if x.scalar and tensor else x
+def floor_shift(xp: OnnxPrimitives, x: Value, s: Value | int) -> Value:
+    """Division truncates; a multiple of 2**s added to make x positive turns it into a floor."""
+    quotient = xp.emitter.binary("Div", x + (1 << LARGEST), xp.pow2(s))
+    return quotient - xp.pow2(LARGEST - s)
 
 
 class OnnxPrimitives:
@@ -156,17 +51,32 @@ class OnnxPrimitives:
     def cast(self, x: Value, dtype: str) -> Value:
         return self.emitter.cast(x, dtype)
 
+    def share(self, function: Callable[..., Value], *values: Value | int) -> Value:
+        """A call of a function that holds it; in a flat graph its nodes."""
+        emitter, name = self.emitter, function.__name__
+        if emitter.inlines:
+            return function(self, *values)
+        if name not in emitter.functions:
+            self._write(function)
+        called = [v if isinstance(v, Value) else emitter.constant(v, "int64") for v in values]
+        scalar = all(not isinstance(v, Value) or v.scalar for v in values)
+        return emitter.node(name, called, "int64", scalar=scalar, domain=DOMAIN)
+
+    def _write(self, function: Callable[..., Value]) -> None:
+        """Add the function of this format that computes ``function`` of int64 operands."""
+        name, parameters = function.__name__, list(signature(function).parameters)[1:]
+        body = Emitter(short_names({RESULT, *parameters}))
+        operands = [Value(body, parameter, "int64") for parameter in parameters]
+        name_result(body, function(OnnxPrimitives(body), *operands), RESULT)
+        self.emitter.functions |= body.functions
+        self.emitter.functions[name] = encoded_function(name, parameters, RESULT, [], body.nodes)
+
     def pow2(self, s: Value | int) -> Value | int:
-        if not isinstance(s, Value):
-            return 1 << s
-        powers = self.emitter.constant([1 << i for i in range(LARGEST + 1)], "int64")
-        return self.emitter.node("Gather", [powers, s], "int64", scalar=True, axis=0)
+        return self.share(power_of_two, s) if isinstance(s, Value) else 1 << s
 
     def floor_shift(self, x: Value, s: Value | int) -> Value:
-        """Division truncates; a multiple of 2**s added to make x positive turns it into a floor."""
-        lifted = self.cast(x, "int64") + (1 << LARGEST)
-        quotient = self.emitter.binary("Div", lifted, self.pow2(s))
-        return self.cast(quotient - self.pow2(LARGEST - s), str(x.dtype))
+        wide = self.share(floor_shift, self.cast(x, "int64"), s)
+        return self.cast(wide, str(x.dtype))
 
     def floor_divide(self, x: Value, y: Value) -> Value:
         return self.emitter.binary("Div", x, y)
@@ -239,7 +149,8 @@ class OnnxPrimitives:
         return self.emitter.node("Transpose", [x], x.dtype, perm=perm)
 
     def slice(self, x: Value, axis: int, start: int, stop: int, step: int = 1) -> Value:
-        bounds = [self._axes(number) for number in (start, stop, axis, step)]
+        numbers = (start, stop, axis) if step == 1 else (start, stop, axis, step)
+        bounds = [self._axes(number) for number in numbers]
         return self.emitter.node("Slice", [x, *bounds], x.dtype)
 
     def concat(self, xs: list[Value], axis: int) -> Value:

@@ -16,6 +16,7 @@ from intformer.artifact.wire import Message
 from intformer.errors import ArtifactError
 from intformer.ir.graph import Array, Attribute, Dim, Graph, Node, TensorType
 from intformer.ir.operators import OPERATORS
+from intformer.ir.value_names import readable_names, rename
 
 VIEW_BYTES = 2**16
 """Constants of bytes from this size on stay in the file's memory; smaller and wider ones, which may
@@ -31,12 +32,12 @@ class Reader:
         self.called: dict[str, int] = {}
         self._defined: set[str] = set()
         self._windows = 0
-        self._names = text_map(metadata, schema.KEY_NAMES)
+        self._names = text_map(metadata, schema.KEY_INPUTS)
         self.graph.limits = integer_map(metadata, schema.KEY_LIMITS)
         self.graph.input_ranges = range_map(metadata, schema.KEY_RANGES)
 
     def read(self, body: Message) -> Graph:
-        """The graph of a ``GraphProto``; types are as declared, for the verifier to confirm.
+        """The graph of a ``GraphProto``; types of inner results are for the verifier to infer.
 
         Raises:
             ArtifactError: anything that the format does not allow.
@@ -49,15 +50,14 @@ class Reader:
             self._constant(tensor)
         for index, node in enumerate(body["node"]):
             self.graph.nodes.append(self._node(index, node))
-        self._declare(body["value_info"], body["output"])
+        self._declare(body["output"])
         self._check_references()
-        self._check_bounds()
+        self._name_values()
         return self.graph
 
     def _define(self, name: str) -> str:
         """The value called ``name`` in the file; raises if it is defined already."""
         check_name(name)
-        name = self._names.get(name, name)
         if name in self._defined:
             raise ArtifactError(f"value '{name}' is defined twice")
         self._defined.add(name)
@@ -86,7 +86,7 @@ class Reader:
         op, static = parse_function_name(name, len(node["input"]))
         self.called[name] = len(node["input"])
         self._count_windows(where, static)
-        inputs = tuple(self._names.get(value, value) for value in node["input"])
+        inputs = tuple(node["input"])
         output = self._define(node["output"][0])
         attrs = {**static, **_attributes(where, op, node["attribute"])}
         return Node(op, inputs, (output,), attrs, _module_path(where, index, node))
@@ -99,29 +99,19 @@ class Reader:
                 f"{where}: kernels have more than {schema.MAX_ALL_WINDOWS} positions in all"
             )
 
-    def _declare(self, infos: list[Message], outputs: list[Message]) -> None:
-        """Take over the declared types of results; each result has exactly one."""
+    def _declare(self, outputs: list[Message]) -> None:
+        """Take over the outputs and their declared types."""
         results = {node.output for node in self.graph}
-        for info in (*infos, *outputs):
-            public = info.get("name", "")
-            name = self._names.get(public, public)
-            if name not in results:
-                raise ArtifactError(f"{public[:80]!r} has a declared type, but no node computes it")
-            if name in self.graph.types:
-                raise ArtifactError(f"the type of '{name}' is declared twice")
-            self.graph.types[name] = tensor_type(name, info)
         for info in outputs:
-            public = info["name"]
-            self.graph.outputs[public] = self._names.get(public, public)
-        for name in results - set(self.graph.types):
-            raise ArtifactError(f"value '{name}' has no declared type")
+            name = info.get("name", "")
+            if name not in results:
+                raise ArtifactError(f"output {name[:80]!r} is not computed by any node")
+            if name in self.graph.outputs:
+                raise ArtifactError(f"output '{name}' is given twice")
+            self.graph.types[name] = tensor_type(name, info)
+            self.graph.outputs[name] = name
 
     def _check_references(self) -> None:
-        unknown = set(self.graph.input_ranges) - set(self.graph.inputs)
-        if unknown:
-            raise ArtifactError(
-                f"metadata gives a range for {min(unknown)[:80]!r}, which is no input"
-            )
         for node in self.graph:
             for name in node.inputs:
                 if name not in self._defined:
@@ -130,14 +120,16 @@ class Reader:
                         f"input {name[:80]!r} is neither an input, a constant nor a result"
                     )
 
-    def _check_bounds(self) -> None:
-        """Limit what a range proof of this program has to hold."""
-        last = [kind.shape[-1] for kind in self.graph.types.values() if kind.shape]
-        channels = [d for d in last if isinstance(d, int)]
-        if max(channels, default=0) > schema.MAX_CHANNELS or sum(channels) > schema.MAX_BOUNDS:
+    def _name_values(self) -> None:
+        """Give inputs the names of the program and all other values readable ones."""
+        own = {name: self._names.get(name, name) for name in self.graph.inputs}
+        if set(self._names) - set(own) or len(set(own.values())) < len(own):
+            raise ArtifactError(f"metadata '{schema.KEY_INPUTS}' does not fit the inputs")
+        rename(self.graph, readable_names(self.graph, own))
+        unknown = set(self.graph.input_ranges) - set(self.graph.inputs)
+        if unknown:
             raise ArtifactError(
-                f"last dimensions of up to {max(channels)}, {sum(channels)} in all: "
-                f"at most {schema.MAX_CHANNELS} and {schema.MAX_BOUNDS} are allowed"
+                f"metadata gives a range for {min(unknown)[:80]!r}, which is no input"
             )
 
 

@@ -1,8 +1,8 @@
-"""The numbers of artifact format 1: versions, element types, metadata keys and limits."""
+"""The numbers of artifact format 2: versions, element types, metadata keys and limits."""
 
 from __future__ import annotations
 
-FORMAT = "1"
+FORMAT = "2"
 """Version of the file format; function bodies are part of it (docs/artifact.md)."""
 
 IR_VERSION = 8
@@ -26,9 +26,9 @@ KEY_FORMAT = "intformer.format"
 KEY_FORM = "intformer.form"
 KEY_LIMITS = "intformer.limits"
 KEY_RANGES = "intformer.input_ranges"
-KEY_NAMES = "intformer.value_names"
+KEY_INPUTS = "intformer.input_names"
 KEY_GOLDEN = "intformer.golden"
-RESERVED = (KEY_FORMAT, KEY_FORM, KEY_LIMITS, KEY_RANGES, KEY_NAMES)
+RESERVED = (KEY_FORMAT, KEY_FORM, KEY_LIMITS, KEY_RANGES, KEY_INPUTS)
 """Keys that the loader turns into fields of the graph; all others are the graph's own metadata."""
 
 MAX_FILE_BYTES = 2**31 - 1
@@ -52,12 +52,6 @@ MAX_ALL_WINDOWS = 2**16
 MAX_STATIC = 2**31
 MAX_RANK = 8
 MAX_DIMENSION = 2**31
-MAX_CHANNELS = 2**20
-"""Largest last dimension of a value; range proofs keep one bound for each channel."""
-
-MAX_BOUNDS = 2**24
-"""Largest sum of the last dimensions of all values, which is what a proof has to hold."""
-
 MAX_METADATA_ENTRIES = 256
 MAX_METADATA_BYTES = 2**23
 """All metadata together."""

@@ -37,7 +37,6 @@ FIELDS: dict[str, dict[int, tuple[str, str]]] = {
         5: ("initializer", "*TensorProto"),
         11: ("input", "*ValueInfoProto"),
         12: ("output", "*ValueInfoProto"),
-        13: ("value_info", "*ValueInfoProto"),
     },
     "NodeProto": {
         1: ("input", "*text"),
@@ -79,6 +78,7 @@ _REASONS = {
     "floats": "attributes of calls are integers",
     "ints": "attributes of calls are single integers",
     "strings": "attributes of calls are integers",
+    "value_info": "types of inner values follow from those of inputs and constants",
     "g": "subgraphs are not part of the format",
     "graphs": "subgraphs are not part of the format",
     "ref_attr_name": "only function bodies refer to attributes",

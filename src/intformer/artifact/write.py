@@ -6,10 +6,12 @@ import json
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 
-from onnx import ModelProto, ValueInfoProto, helper
+from onnx import ModelProto, helper
 
 from intformer.artifact import forms, schema
+from intformer.artifact.emitter import short_names
 from intformer.artifact.golden import make_golden
 from intformer.artifact.names import check_name
 from intformer.errors import ArtifactError
@@ -71,7 +73,6 @@ def to_onnx(graph: Graph, *, flat: bool = False) -> ModelProto:
         [forms.value_info(names[name], kind) for name, kind in graph.inputs.items()],
         [forms.value_info(names[name], graph.types[name]) for name in graph.outputs.values()],
         initializers,
-        value_info=_intermediates(graph, names),
     )
     opsets = [helper.make_opsetid("", schema.OPSET)]
     if not flat:
@@ -98,39 +99,37 @@ def _check_fit(graph: Graph) -> None:
         raise ArtifactError(f"{storage_bytes(graph)} bytes of constants do not fit a 2 GB file")
 
 
-def _intermediates(graph: Graph, names: dict[str, str]) -> list[ValueInfoProto]:
-    public = set(graph.outputs.values())
-    inner = [node.output for node in graph if node.output not in public]
-    return [forms.value_info(names[name], graph.types[name]) for name in inner]
-
-
 def _onnx_names(graph: Graph) -> dict[str, str]:
-    """Value name -> name in the file: outputs carry their public names there.
+    """Value name -> name in the file: inputs and outputs carry their public names there.
 
-    A value that happens to have the name of another's output gets a new one; ``_metadata`` records
-    what was renamed.
+    An input that has the name of an output gets another, which ``_metadata`` records. Any other
+    result has the number of its node and constants have letters: a name in full would be written
+    wherever the value is read, and ``load`` makes readable names from module paths.
     """
     computed = {node.output for node in graph}
-    wanted = {value: public for public, value in graph.outputs.items()}
-    if len(wanted) != len(graph.outputs) or not computed.issuperset(wanted):
+    names = {value: public for public, value in graph.outputs.items()}
+    if len(names) != len(graph.outputs) or not computed.issuperset(names):
         raise ArtifactError("every output must be the result of a node of its own")
-    taken = set(graph.types) | set(graph.outputs)
-    names = {}
-    for value in graph.types:
-        name = wanted.get(value, value)
-        if value not in wanted and value in graph.outputs:
-            name = _fresh(value, taken)
+    taken = set(graph.inputs) | set(graph.outputs)
+    for name in taken:
         check_name(name)
-        names[value] = name
+    for name in graph.inputs:
+        names[name] = _free(name, taken) if name in graph.outputs else name
+    letters = short_names(taken)
+    for constant in graph.constants:
+        names[constant] = letters()
+    for index, node in enumerate(graph):
+        if node.output not in names:
+            names[node.output] = _free(str(index), taken)
     return names
 
 
-def _fresh(name: str, taken: set[str]) -> str:
-    number = 2
-    while f"{name}_{number}" in taken:
-        number += 1
-    taken.add(f"{name}_{number}")
-    return f"{name}_{number}"
+def _free(name: str, taken: set[str]) -> str:
+    """``name``, longer if it is taken; from now on it is."""
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    return name
 
 
 def _metadata(graph: Graph, names: dict[str, str], flat: bool) -> dict[str, str]:
@@ -138,13 +137,15 @@ def _metadata(graph: Graph, names: dict[str, str], flat: bool) -> dict[str, str]
     clash = [key for key in graph.metadata if key in schema.RESERVED]
     if clash:
         raise ArtifactError(f"metadata key '{clash[0]}' belongs to the format; choose another")
-    renamed = {name: value for value, name in names.items() if name != value}
     entries = {
         schema.KEY_FORMAT: schema.FORMAT,
         schema.KEY_FORM: json.dumps("flat" if flat else "structured"),
-        schema.KEY_LIMITS: json.dumps(graph.limits),
-        schema.KEY_RANGES: json.dumps({k: list(v) for k, v in graph.input_ranges.items()}),
-        schema.KEY_NAMES: json.dumps(renamed),
     }
+    maps: dict[str, dict[str, Any]] = {
+        schema.KEY_LIMITS: graph.limits,
+        schema.KEY_RANGES: graph.input_ranges,
+        schema.KEY_INPUTS: {names[n]: n for n in graph.inputs if names[n] != n},
+    }
+    entries |= {key: json.dumps(content) for key, content in maps.items() if content}
     entries |= {key: text for key, text in graph.metadata.items() if key != schema.KEY_GOLDEN}
     return entries | {schema.KEY_GOLDEN: make_golden(graph)}

@@ -12,6 +12,7 @@ from intformer.cli import console
 from intformer.cli.loading import load_program
 from intformer.cli.operators import chosen, print_chosen
 from intformer.cli.options import Json, ProgramFile
+from intformer.ir.meanings import recorded_meanings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -166,8 +167,10 @@ def _text(value: Any) -> str:
 
 def _scales(graph: Graph) -> dict[str, tuple[Any, Any]]:
     """Value -> (scale, zero point), of the outputs and of the layers where they are recorded."""
-    values = json.loads(graph.metadata.get("values", "{}"))
-    found = {name: (entry[1], entry[2]) for name, entry in values.items()}
+    values = recorded_meanings(graph).compared
+    found: dict[str, tuple[Any, Any]] = {
+        name: (each.scale, each.zero_point) for name, each in values.items()
+    }
     for name, stored in json.loads(graph.metadata.get("scales", "{}")).items():
         scale = stored if isinstance(stored, dict) else {"scale": stored}
         found[f"output {name}"] = (scale.get("scale"), scale.get("zero_point", 0))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 from intformer.ir.graph import Array, Graph, Node
 from intformer.ir.lanes import safe_group
-from intformer.ir.operators import evaluate
-from intformer.reference.primitives import NumpyPrimitives
+from intformer.reference.unpack import unpacked
 from intformer.runtime.forms import WIDE_FORMS, choose_form
 
 LEVELS = tuple(WIDE_FORMS)
@@ -53,9 +52,8 @@ def _weight(graph: Graph, made: dict[str, Node], name: str) -> Array:
     """A constant, or weights of 4 bits expanded."""
     if name in graph.constants:
         return graph.constants[name]
-    operands = [graph.constants[operand] for operand in made[name].inputs]
-    expanded: Array = evaluate(NumpyPrimitives(), made[name], operands)
-    return expanded
+    packed, multiplier = (graph.constants[operand] for operand in made[name].inputs)
+    return unpacked(packed, multiplier, cast(int, made[name].attrs["rows"]))
 
 
 def _product(node: Node, weight: Array) -> Product:

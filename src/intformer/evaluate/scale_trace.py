@@ -7,7 +7,6 @@ leave them.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any
@@ -16,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intformer.ir.graph import Graph, Node
+from intformer.ir.meanings import recorded_meanings
+from intformer.runtime.stored import with_computed_constants
 
 Scale = NDArray[np.float64]
 """Of a value: one number, or one for each channel."""
@@ -62,6 +63,7 @@ class ScaleStep:
 def scale_trace(graph: Graph) -> list[ScaleStep]:
     """All steps of a program in order; scales that the program does not record read ``?``."""
     scales, zeros = _recorded(graph)
+    graph = with_computed_constants(graph)
     for node in reversed(graph.nodes):
         _infer(graph, node, scales)
     return [_step(graph, node, scales, zeros) for node in graph]
@@ -69,13 +71,11 @@ def scale_trace(graph: Graph) -> list[ScaleStep]:
 
 def _recorded(graph: Graph) -> tuple[dict[str, Scale], dict[str, int]]:
     """Scales and zero points by integer value, as quantization wrote them down."""
-    values = json.loads(graph.metadata.get("values", "{}")).values()
-    stored = [entry[:3] for entry in values]
-    equalized = json.loads(graph.metadata.get("equalized", "{}"))
-    stored += [[name, *entry] for name, entry in equalized.items()]
+    recorded = recorded_meanings(graph)
+    stored = [*recorded.compared.values(), *recorded.equalized]
     return (
-        {str(name): np.array([scale], np.float64) for name, scale, _ in stored},
-        {str(name): int(zero) for name, _, zero in stored},
+        {each.value: np.array([each.scale], np.float64) for each in stored},
+        {each.value: each.zero_point for each in stored},
     )
 
 

@@ -30,6 +30,12 @@ CLASSES = {
     "a_multiplier": "requantization",
     "b_multiplier": "requantization",
     "offset": "requantization",
+    "source": "requantization",
+    "rest": "requantization",
+    "values": "biases",
+    "coarse": "sines and cosines",
+    "fine": "sines and cosines",
+    "residue": "sines and cosines",
     "gain": "normalisation",
 }
 """Operand of an operator -> tensor class of a constant that stands there."""

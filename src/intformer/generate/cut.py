@@ -183,7 +183,7 @@ class _Step:
         inputs = tuple(self._name(value) for value in node.inputs)
         if node.output in self._late:
             if op == "positions":
-                op, attrs["rows"] = "positions_at", len(self._forward.constants[inputs[1]])
+                op, attrs["rows"] = "positions_at", self._forward.types[node.inputs[1]].shape[0]
                 inputs = (TOKENS, inputs[1], POSITION)
                 self._widen(node.output)
             elif op in CACHED:

@@ -43,9 +43,19 @@ def _per_channel(channels: Any, **lengths: Shape) -> None:
         )
 
 
+MAX_ZERO_DEPTH = (2**31 - 1) // (255 * 128)
+"""Inputs of a layer up to which Σ x·w fits int32 for any weights: kernels compute that sum and take
+the zero point out of it afterwards."""
+
+
 def linear(attrs: Attributes, operands: Sequence[Shape]) -> None:
-    """One bias per output channel."""
+    """One bias per output channel, and no zero point of x beside very many inputs."""
     _, weight, bias = operands
+    zero = attrs.get("x_zero", 0)
+    _require(
+        zero == 0 or int(weight[0]) <= MAX_ZERO_DEPTH,
+        f"x_zero = {zero} must be 0 for more than {MAX_ZERO_DEPTH} inputs",
+    )
     _require(
         bias[0] == weight[1],
         f"bias has {bias[0]} values for {weight[1]} output channels",
@@ -211,6 +221,28 @@ def biased_probabilities(attrs: Attributes, operands: Sequence[Shape]) -> None:
     """As ``biased_attention``; probabilities have at most 15 bits."""
     _fraction_bits(attrs)
     biased_attention(attrs, operands)
+
+
+def related_multiplier(attrs: Attributes, operands: Sequence[Shape]) -> None:
+    """One rest for each multiplier."""
+    source, rest = operands
+    _require(source == rest, f"rest has {rest[0]} values for {source[0]} multipliers")
+
+
+def turned_positions(attrs: Attributes, operands: Sequence[Shape]) -> None:
+    """Sines and cosines for each row of both tables, and enough rows."""
+    coarse, fine, residue = operands
+    rows, width = attrs["rows"], attrs["width"]
+    _require(
+        width % 2 == 0 and coarse[1] == fine[1] == width,
+        f"coarse {shapes.text(coarse)} and fine {shapes.text(fine)} must be {width} wide, in pairs",
+    )
+    _require(
+        residue == (coarse[0], fine[0], width // 2),
+        f"residue {shapes.text(residue)} must be {shapes.text((coarse[0], fine[0], width // 2))}",
+    )
+    most = int(coarse[0]) * int(fine[0])
+    _require(1 <= rows <= most, f"rows = {rows} of a table of {most}")
 
 
 def _masked_weight_is_zero(attrs: Attributes, size: int, end: int) -> None:

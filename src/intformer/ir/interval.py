@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from intformer.arith import Immediate
 from intformer.errors import VerifyError
 from intformer.ir import shapes
 from intformer.ir.graph import INTEGER_RANGES, Array, Dim, Shape
@@ -177,7 +178,7 @@ def product_range(al: Bound, ah: Bound, bl: Bound, bh: Bound) -> tuple[Bound, Bo
     return low, high
 
 
-class IntervalPrimitives:
+class IntervalPrimitives(Immediate):
     """Realises ``intformer.arith.Primitives`` on intervals.
 
     ``limits`` gives the largest value of each symbolic dimension.
@@ -208,7 +209,8 @@ class IntervalPrimitives:
         if max(abs(x.least), abs(x.most)) >= 2**62:
             raise VerifyError(f"a shifted value in [{x.least}, {x.most}] must be below 2^62")
         low, high = x.low // (1 << s), x.high // (1 << s)
-        return Interval(x.dtype, x.shape, low, high, origin=("shifted", x, s))
+        result = Interval(x.dtype, x.shape, low, high, origin=("shifted", x, s))
+        return folded(result, lambda array: array >> s, x)
 
     def floor_divide(self, x: Interval, y: Interval) -> Interval:
         right = x.coerce(y)
@@ -230,7 +232,8 @@ class IntervalPrimitives:
         right = x.coerce(y)
         _require_int32(x)
         shape = shapes.broadcast(x.shape, right.shape)
-        return Interval("int32", shape, function(x.low, right.low), function(x.high, right.high))
+        result = Interval("int32", shape, function(x.low, right.low), function(x.high, right.high))
+        return folded(result, np.minimum if function is lesser else np.maximum, x, right)
 
     def where(self, condition: Interval, x: Interval, y: Interval) -> Interval:
         low, high, right = x.low, x.high, x.coerce(y)
@@ -274,8 +277,10 @@ class IntervalPrimitives:
 
     def rows(self, table: Interval, index: Interval) -> Interval:
         low, high = _within(index, _concrete(table).shape[0], "rows of a table")
-        reach = Interval.constant(_concrete(table)[low : high + 1])
-        return Interval(table.dtype, (*index.shape, table.shape[1]), reach.low, reach.high)
+        entries = _concrete(table)
+        reach = Interval.constant(entries[low : high + 1])
+        result = Interval(table.dtype, (*index.shape, table.shape[1]), reach.low, reach.high)
+        return folded(result, lambda array: entries[array], index)
 
     def leading_rows(self, table: Interval, like: Interval) -> Interval:
         length = like.shape[1]
@@ -375,26 +380,35 @@ def _within(index: Interval, count: int, what: str) -> tuple[int, int]:
     return low, high
 
 
+_TOGETHER = 2**20
+"""Weights whose bounds are computed together: on the way there they take 8 bytes each."""
+
+
 def _weighted(x: Interval, weight: Array, x_zero: int, zero: int) -> tuple[Bound, Bound]:
-    """Exact range of Σ_k (x_k - x_zero)·(w_ko - zero) for actual 8-bit weights, per output channel.
+    """Exact range of Σ_k (x_k - x_zero)·(w_ko - zero) for actual 8-bit weights, by channel."""
+    step = max(1, _TOGETHER // len(weight))
+    blocks = (weight[:, first : first + step] for first in range(0, weight.shape[1], step))
+    bounds = [_weighted_block(x, block.astype(np.int16) - zero, x_zero) for block in blocks]
+    low, high = (np.concatenate(parts) for parts in zip(*bounds, strict=True))
+    return _exact(low), _exact(high)
+
+
+def _weighted_block(x: Interval, factors: Array, x_zero: int) -> tuple[Array, Array]:
+    """As ``_weighted``, for the int16 ``factors`` of some channels; int64.
 
     int64 is wide enough: 9-bit factors and K < 2^45. Where all inputs have one range, the sums of
     the positive and of the negative weights are all that is needed.
     """
-    factors = weight if zero == 0 else weight.astype(np.int16) - zero
     if np.size(x.low) == np.size(x.high) == 1 or _uniform(x):
         low, high = x.least - x_zero, x.most - x_zero
         positive = np.maximum(factors, 0).sum(axis=0, dtype=np.int64)
         negative = factors.sum(axis=0, dtype=np.int64) - positive
-        return (
-            _exact(low * positive + high * negative),
-            _exact(high * positive + low * negative),
-        )
+        return low * positive + high * negative, high * positive + low * negative
     lows, highs = (np.asarray(bound - x_zero, dtype=np.int64) for bound in (x.low, x.high))
     wide = factors.astype(np.int64)
     up, down = np.maximum(wide, 0), np.minimum(wide, 0)
     lows, highs = (np.broadcast_to(bound, len(wide)) for bound in (lows, highs))
-    return _exact(lows @ up + highs @ down), _exact(highs @ up + lows @ down)
+    return lows @ up + highs @ down, highs @ up + lows @ down
 
 
 def _uniform(x: Interval) -> bool:

@@ -37,6 +37,7 @@ from intformer.ir.specification import (
     Operand,
     Operator,
 )
+from intformer.ir.stored import STORED
 
 
 def _concat(xp: arith.Primitives, *xs: Any, axis: int) -> Any:
@@ -54,8 +55,9 @@ _ALL = (
         (
             Operand("x", ("uint8",)),
             Operand("weight", ("int8",), rank=2, constant=True),
-            Operand("bias", ("int32",), rank=1, constant=True),
+            Operand("bias", ("int8", "int16", "int32"), rank=1, constant=True),
         ),
+        dynamic={"x_zero": ZERO},
         constraint=constraints.linear,
     ),
     Operator(
@@ -67,16 +69,6 @@ _ALL = (
             Operand("bias", ("int32",), rank=1, constant=True),
         ),
         constraint=constraints.linear,
-    ),
-    Operator(
-        "unpack4",
-        arith.unpack4,
-        (
-            Operand("packed", ("uint8",), rank=3, constant=True),
-            Operand("multiplier", ("int8",), rank=2, constant=True),
-        ),
-        static={"rows": int},
-        constraint=constraints.unpack4,
     ),
     Operator(
         "requantize",
@@ -321,7 +313,7 @@ _ALL = (
 )
 
 OPERATORS: dict[str, Operator] = {
-    operator.name: operator for operator in (*_ALL, *PUBLISHED, *IMAGES)
+    operator.name: operator for operator in (*_ALL, *PUBLISHED, *IMAGES, *STORED)
 }
 """Every operator of the integer stage by name."""
 

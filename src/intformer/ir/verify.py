@@ -8,15 +8,25 @@ from dataclasses import dataclass
 import numpy as np
 
 from intformer.errors import VerifyError
-from intformer.ir.graph import INTEGER_RANGES, Graph, Node, TensorType
+from intformer.ir.graph import INTEGER_RANGES, Graph, Node, Shape, TensorType
 from intformer.ir.interval import Interval, IntervalPrimitives, elements
 from intformer.ir.operators import evaluate, specification
 from intformer.ir.specification import Operand
+from intformer.ir.stored import STORED_NAMES, column_blocks, computed_bytes
 
 MAX_ELEMENTS = 2**31
 """Most elements of one value at the limits of its symbols; more is an attack or a mistake."""
 
 MAX_RANK = 8
+
+MAX_CHANNELS = 2**20
+"""Largest last dimension of a value: a proof keeps one bound for each channel."""
+
+MAX_BOUNDS = 2**24
+"""Largest sum of the last dimensions of all values, which is what a proof has to compute."""
+
+MOST_COMPUTED = 2**28
+"""Bytes that constants computed from others may take, beside four times those of all constants."""
 
 RELEASE_BYTES = 2**17
 """Constants of this size are worth a system call."""
@@ -41,13 +51,17 @@ class Proof:
         return max((end if end >= 0 else ~end).bit_length() + 1 for end in ends)
 
 
-def verify(graph: Graph) -> Proof:
+def verify(graph: Graph, *, infer: bool = False) -> Proof:
     """Prove that ``graph`` is a sound integer program.
 
     Checks that every type is an integer type, every value is defined once and before use, every
     operator and attribute is known, declared shapes and dtypes are the inferred ones, and, by
     interval arithmetic with the actual constants, that no operation can leave its range for any
     input the program accepts.
+
+    Args:
+        graph: what to prove; it is not changed unless ``infer``.
+        infer: results need no declared type: the inferred one becomes it.
 
     Raises:
         VerifyError: the first rule that is broken, with the node that breaks it.
@@ -56,21 +70,59 @@ def verify(graph: Graph) -> Proof:
     if graph.stage != "integer":
         raise VerifyError(f"stage is '{graph.stage}': only integer programs can be verified")
     _check_limits(graph.limits)
-    xp = IntervalPrimitives(graph.limits)
-    values = _sources(graph)
-    for node in graph:
-        if len(node.outputs) != 1:
-            raise VerifyError(
-                f"{node.op} at '{node.name}': has {len(node.outputs)} outputs, needs 1"
-            )
-        if node.output in values:
-            raise VerifyError(f"value '{node.output}' is defined twice")
-        values[node.output] = _check_node(graph, xp, node, values)
+    xp, ranges = IntervalPrimitives(graph.limits), dict[str, tuple[int, int]]()
+    values = _inputs(graph)
+    bounds = _check_constants(graph)
+    _check_computed(graph)
+    defined, last = set(values) | set(graph.constants), _last_uses(graph)
+    for index, node in enumerate(graph):
+        _check_new(node, defined)
+        for name in node.inputs:
+            if name in graph.constants and name not in values:
+                values[name] = Interval.constant(graph.constants[name])
+        result = values[node.output] = _check_node(graph, xp, node, values)
+        bounds = _check_bounds(bounds, result.shape)
+        _check_result(graph, node, result, infer)
         _release_large(graph, node.inputs)
-    _check_outputs(graph, values)
+        for name in {*node.inputs, node.output}:  # a value costs memory until its last use
+            if name not in ranges:
+                ranges[name] = values[name].flat()
+            if last[name] == index:
+                del values[name]
+    _check_outputs(graph, defined)
+    for name in graph.constants.keys() - ranges.keys():
+        values[name] = Interval.constant(graph.constants[name])
+    ranges |= {name: value.flat() for name, value in values.items()}
     graph.check_constants()
-    ranges = {name: value.flat() for name, value in values.items()}
     return Proof(ranges, frozenset(graph.constants))
+
+
+def _check_new(node: Node, defined: set[str]) -> None:
+    """One output, of a name that nothing else has."""
+    if len(node.outputs) != 1:
+        raise VerifyError(f"{node.op} at '{node.name}': has {len(node.outputs)} outputs, needs 1")
+    if node.output in defined:
+        raise VerifyError(f"value '{node.output}' is defined twice")
+    defined.add(node.output)
+
+
+def _check_bounds(before: int, shape: Shape) -> int:
+    """Limit what a proof has to hold; the sum of last dimensions so far."""
+    last = shape[-1] if shape and isinstance(shape[-1], int) else 1
+    if last > MAX_CHANNELS or before + last > MAX_BOUNDS:
+        raise VerifyError(
+            f"a last dimension of {last}, {before + last} in all: "
+            f"at most {MAX_CHANNELS} and {MAX_BOUNDS} are allowed"
+        )
+    return before + last
+
+
+def _last_uses(graph: Graph) -> dict[str, int]:
+    """Value -> index of the last node that reads it, or of the one that makes it."""
+    found: dict[str, int] = {}
+    for index, node in enumerate(graph):
+        found |= dict.fromkeys((*node.inputs, *node.outputs), index)
+    return found
 
 
 def _check_limits(limits: dict[str, int]) -> None:
@@ -79,18 +131,36 @@ def _check_limits(limits: dict[str, int]) -> None:
             raise VerifyError(f"dimension {symbol}: limit {limit!r} must be a positive integer")
 
 
-def _sources(graph: Graph) -> dict[str, Interval]:
-    values: dict[str, Interval] = {}
+def _check_constants(graph: Graph) -> int:
+    """Check types; ranges are taken where constants are read. The sum of last dimensions."""
+    bounds = 0
     for name, array in graph.constants.items():
         if str(array.dtype) not in INTEGER_RANGES:
             raise VerifyError(f"constant '{name}' is {array.dtype}: only integers are allowed")
         if array.size == 0:
             raise VerifyError(f"constant '{name}' is empty")
-        values[name] = Interval.constant(array)
-        _release_large(graph, (name,))
+        bounds = _check_bounds(bounds, array.shape)
         _check_declared(graph, name, TensorType(str(array.dtype), tuple(array.shape)))
+    return bounds
+
+
+def _check_computed(graph: Graph) -> None:
+    """Limit what is computed of constants: a few bytes in a file can stand for very many."""
+    stored, computed = storage_bytes(graph), 0
+    for node in graph:
+        if node.op in STORED_NAMES and all(name in graph.constants for name in node.inputs):
+            computed += computed_bytes(node, [graph.constants[n].shape for n in node.inputs])
+    if computed > 4 * stored + MOST_COMPUTED:
+        raise VerifyError(
+            f"{computed} bytes are computed of {stored} bytes of constants: "
+            f"more than four times as many and {MOST_COMPUTED}"
+        )
+
+
+def _inputs(graph: Graph) -> dict[str, Interval]:
+    values: dict[str, Interval] = {}
     for name, kind in graph.inputs.items():
-        if name in values:
+        if name in graph.constants:
             raise VerifyError(f"value '{name}' is both an input and a constant")
         values[name] = _input_interval(graph, name, kind)
         _check_declared(graph, name, kind)
@@ -145,25 +215,44 @@ def _check_node(
     _check_operands(where, spec.operands, node, operands)
     try:
         spec.constraint(node.attrs, [operand.shape for operand in operands])
-        result = evaluate(xp, node, operands)
+        result = _evaluated(xp, node, _known(spec.operands, operands))
     except VerifyError as error:
         raise VerifyError(f"{where}: {error}") from None
     except (ValueError, IndexError, TypeError, ArithmeticError) as error:
         raise VerifyError(f"{where}: operands or attributes do not fit: {error}") from None
-    assert isinstance(result, Interval)
-    declared = graph.types.get(node.output)
+    return result
+
+
+def _check_result(graph: Graph, node: Node, result: Interval, infer: bool) -> None:
+    """The type of a result is one that values may have, and the declared one."""
     inferred = TensorType(result.dtype, result.shape)
     _check_type(graph, node.output, inferred)
+    if infer:
+        graph.types.setdefault(node.output, inferred)
+    declared = graph.types.get(node.output)
     if declared != inferred:
+        where = f"{node.op} at '{node.name or node.output}'"
         raise VerifyError(f"{where}: declared as {declared}, but it computes {inferred}")
-    return result
+
+
+def _evaluated(xp: IntervalPrimitives, node: Node, operands: list[Interval]) -> Interval:
+    """The result of ``node``; weights of 4 bits are expanded a few columns at a time."""
+    if node.op != "unpack4":
+        result: Interval = evaluate(xp, node, operands)
+        return result
+    packed, multiplier = (operand.value for operand in operands)
+    assert packed is not None and multiplier is not None
+    parts = [
+        evaluate(xp, node, [Interval.constant(packed[block]), Interval.constant(multiplier[block])])
+        for block in column_blocks(packed)
+    ]
+    return Interval.constant(np.concatenate([part.value for part in parts], axis=1))
 
 
 def _check_operands(
     where: str, wanted: Sequence[Operand], node: Node, operands: list[Interval]
 ) -> None:
-    if wanted[-1].variadic:
-        wanted = (*wanted[:-1], *[wanted[-1]] * (len(operands) - len(wanted) + 1))
+    wanted = _each(wanted, len(operands))
     required = sum(not operand.optional for operand in wanted)
     if not max(required, 1) <= len(operands) <= len(wanted):
         raise VerifyError(f"{where}: has {len(operands)} operands, needs {required}")
@@ -180,7 +269,28 @@ def _check_operands(
             raise VerifyError(f"{where}: {operand.name} must be a constant")
 
 
-def _check_outputs(graph: Graph, values: dict[str, Interval]) -> None:
+def _each(wanted: Sequence[Operand], count: int) -> tuple[Operand, ...]:
+    """One specification per operand, of operators that take any number, too."""
+    if wanted[-1].variadic:
+        return (*wanted[:-1], *[wanted[-1]] * (count - len(wanted) + 1))
+    return tuple(wanted)
+
+
+def _known(wanted: Sequence[Operand], operands: list[Interval]) -> list[Interval]:
+    """``operands`` with the values of those alone that must be constants.
+
+    The others are known by their ranges, so that no operator is computed on constants, whose
+    broadcast product may be larger than any file, but those that are made for it (``ir.stored``).
+    """
+    return [
+        operand
+        if spec.constant or operand.value is None
+        else Interval(operand.dtype, operand.shape, operand.low, operand.high)
+        for spec, operand in zip(_each(wanted, len(operands)), operands, strict=False)
+    ]
+
+
+def _check_outputs(graph: Graph, values: set[str]) -> None:
     if not graph.outputs:
         raise VerifyError("the program has no outputs")
     for public, name in graph.outputs.items():

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +13,10 @@ import torch
 
 from intformer.errors import InputError
 from intformer.ir.graph import Graph
-from intformer.ir.verify import verify
 from intformer.program import Program
 from intformer.quantize.approx.search import Search
 from intformer.quantize.decide import Calibration, Progress
+from intformer.quantize.finish import finish
 from intformer.quantize.float_run import FloatRunner
 from intformer.quantize.lowering import Lowered, lower
 from intformer.quantize.lowering.context import Pixels
@@ -148,11 +146,8 @@ def quantize_with_meaning(
         model, calibration, load_recipe(recipe), mean=mean, std=std, progress=progress
     )
     lowered = lower(found.graph, found.decisions, pixels=found.pixels)
-    lowered.graph.merge_constants(keep={value for value, _ in lowered.meaning.values()})
-    record(lowered, found.recipe, found.graph)
-    record_operators(lowered.graph, found.graph, found.decisions)
-    verify(lowered.graph)
-    return Program(lowered.graph), lowered
+    finished = finish(lowered, found.recipe, found.graph, found.decisions)
+    return Program(finished.graph), finished
 
 
 def float_graph(model: Any, samples: list[Any]) -> tuple[Graph, Pixels | None]:
@@ -169,43 +164,3 @@ def float_graph(model: Any, samples: list[Any]) -> tuple[Graph, Pixels | None]:
     from intformer.frontend.capture import capture_like
 
     return capture_like(model, samples[0]), IMAGENET
-
-
-def record(lowered: Lowered, recipe: Recipe, source: Graph) -> None:
-    """Write recipe, provenance and the meaning of values into the program's metadata."""
-    metadata = dict(source.metadata)
-    altered = set(json.loads(metadata.pop("altered", "[]")))
-    lowered.graph.metadata["recipe"] = recipe.to_json()
-    lowered.graph.metadata["provenance"] = json.dumps(metadata, sort_keys=True)
-    values = {
-        name: [value, affine.scale, affine.zero_point, name in lowered.channels_last]
-        for name, (value, affine) in lowered.meaning.items()
-        if name not in altered
-    }
-    lowered.graph.metadata["values"] = json.dumps(values)
-    other = {
-        value: [affine.scale, affine.zero_point]
-        for name, (value, affine) in lowered.meaning.items()
-        if name in altered
-    }
-    if other:  # scales of values that equalisation changed, which none of the float model's equals
-        lowered.graph.metadata["equalized"] = json.dumps(other)
-
-
-def record_operators(program: Graph, source: Graph, decisions: Decisions) -> None:
-    """Write which operators of other papers a program has, and where ours stand in for them."""
-    names = {node.output: node.name or node.output for node in source}
-    found = [
-        {"layer": names[value], **dataclasses.asdict(choice, dict_factory=_told)}
-        for value, choice in decisions.operators.items()
-    ]
-    if found:
-        program.metadata["operators"] = json.dumps(found)
-
-
-def _told(items: list[tuple[str, Any]]) -> dict[str, Any]:
-    """What is worth reading: parameters are in the program, ratios are rounded."""
-    kept = {key: value for key, value in items if value not in ("", None) and key != "parameters"}
-    if math.isinf(kept.get("snr_db", 0)):
-        kept.pop("snr_db")
-    return kept

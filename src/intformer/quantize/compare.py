@@ -14,6 +14,7 @@ import torch
 from intformer.errors import InputError
 from intformer.ir.float_ops import UNARY
 from intformer.ir.graph import Array, Graph
+from intformer.ir.meanings import Meaning, recorded_meanings
 from intformer.program import Program
 from intformer.quantize.float_run import FloatRunner
 from intformer.quantize.lowering.context import Pixels
@@ -55,9 +56,8 @@ def compare(
     """
     samples = list(inputs)
     graph, pixels = _graph_of(model, samples, mean, std)
-    recorded = program.metadata("values")
-    comparable = _comparable(graph)
-    meaning = {k: v for k, v in (recorded or {}).items() if k in comparable}
+    comparable, recorded = _comparable(graph), recorded_meanings(program.graph).compared
+    meaning = {name: each for name, each in recorded.items() if name in comparable}
     if not meaning:
         raise InputError("the program was not made from this model (no value of it is recorded)")
     sums = {name: np.zeros(2) for name in meaning}
@@ -94,15 +94,15 @@ def _graph_of(
 
 def _accumulate(
     sums: dict[str, Any],
-    meaning: Mapping[str, Any],
+    meaning: Mapping[str, Meaning],
     floats: Mapping[str, torch.Tensor],
     integers: Mapping[str, Array],
 ) -> None:
     """Add this batch's signal and noise energy."""
-    for name, (value, scale, zero, channels_last) in meaning.items():
+    for name, each in meaning.items():
         exact = floats[name].double().numpy()
-        real = (integers[value].astype(np.float64) - zero) * scale
-        if channels_last:
+        real = (integers[each.value].astype(np.float64) - each.zero_point) * each.scale
+        if each.channels_last:
             real = real.transpose(0, 3, 1, 2)
         noise = real.reshape(exact.shape) - exact
         sums[name] += [float((exact**2).sum()), float((noise**2).sum())]

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from intformer.arith import Primitives
+from intformer.arith import Immediate, Primitives
 from intformer.ir.graph import Array, Graph
 from intformer.ir.inputs import check_inputs
 from intformer.reference import execute
@@ -30,7 +30,7 @@ DTYPES: dict[str, torch.dtype] = {
 """Element types of the integer stage as torch dtypes."""
 
 
-class TorchPrimitives:
+class TorchPrimitives(Immediate):
     """Realises ``intformer.arith.Primitives`` on ``torch.Tensor`` of any device."""
 
     def cast(self, x: Tensor, dtype: str) -> Tensor:

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from intformer.arith import Immediate
+
 Array = NDArray[Any]
 
 
-class NumpyPrimitives:
+class NumpyPrimitives(Immediate):
     """Realises ``intformer.arith.Primitives`` on ``numpy.ndarray``."""
 
     def cast(self, x: Array, dtype: str) -> Array:

@@ -9,6 +9,7 @@ import numpy as np
 
 from intformer.arith import STORAGE
 from intformer.ir.graph import Array, Node
+from intformer.reference.unpack import unpacked_sums
 from intformer.runtime.forms import CENTRED, FEW_ROWS, LAYOUTS, Form, choose_form, fits_nibbles
 from intformer.runtime.fuse import Group
 from intformer.runtime.memory import Location
@@ -96,6 +97,8 @@ def _even(size: int, largest: int, step: int) -> int:
 def _packed(builder: Builder, linear: Node, rows: int) -> tuple[Location, int]:
     """The packed weight and the native ``Form`` of the product."""
     name = linear.inputs[1]
+    if linear.attrs.get("x_zero"):
+        _column_sums(builder, name)  # now, while packing reads the weight anyway
     if name in builder.packed and _stays_packed(builder, linear):
         return _nibbles(builder, builder.packed[name]), Form.NIBBLES
     return packed_weight(builder, name, linear.op, rows)
@@ -145,7 +148,7 @@ def _epilogue(
         return _requantized(builder, group, requantize, columns)
     lanes = builder.machine.lanes
     place = builder.constant(
-        ("bias", *group.head.inputs[1:], columns, _is_centred(builder, group)),
+        ("bias", *_bias_key(builder, group), columns),
         lambda: channels(_bias(builder, group).astype(np.int32), columns, lanes),
     )
     out = DTYPE_CODES["int32"]
@@ -204,17 +207,26 @@ def _offset(builder: Builder, group: Group, multiplier: str, offset: str, column
         folded = folded_offset(constants[offset], _bias(builder, group), constants[multiplier])
         return wide_channels(folded, columns, machine.lanes, machine.split)
 
-    key = ("offset", *group.head.inputs[1:], multiplier, offset, columns)
-    return builder.constant((*key, _is_centred(builder, group)), make)
+    key = ("offset", *_bias_key(builder, group), multiplier, offset, columns)
+    return builder.constant(key, make)
+
+
+def _bias_key(builder: Builder, group: Group) -> tuple[object, ...]:
+    """What ``_bias`` depends on."""
+    linear = group.head
+    return (*linear.inputs[1:], linear.attrs.get("x_zero", 0), _is_centred(builder, group))
 
 
 def _bias(builder: Builder, group: Group) -> Array:
-    """The bias that belongs to what the product form computes."""
+    """The bias that belongs to what the product form computes: Σ x·w, or Σ (x - 128)·w.
+
+    int64 [O]; it may pass 32 bits and is right modulo 2^32.
+    """
     _, weight, bias = group.head.inputs
-    own = builder.stored(bias)
-    if not _is_centred(builder, group):
-        return own
-    return np.asarray(own + 128 * builder.stored(weight).sum(axis=0, dtype=np.int64))
+    own = builder.stored(bias).astype(np.int64)
+    shift = 128 if _is_centred(builder, group) else 0
+    shift -= cast(int, group.head.attrs.get("x_zero", 0))
+    return own + shift * _column_sums(builder, weight) if shift else own
 
 
 def _is_centred(builder: Builder, group: Group) -> bool:
@@ -224,3 +236,16 @@ def _is_centred(builder: Builder, group: Group) -> bool:
         return False
     rows = math.prod(builder.shape(values)[:-1])
     return _form(builder, weight, group.head.op, rows) in CENTRED
+
+
+def _column_sums(builder: Builder, weight: str) -> Array:
+    """Σ_k w_ko, int64 [O]."""
+
+    def make() -> Array:
+        if weight not in builder.packed:
+            return np.asarray(builder.stored(weight).sum(axis=0, dtype=np.int64))
+        node = builder.packed[weight]
+        packed, multiplier = (builder.graph.constants[name] for name in node.inputs)
+        return unpacked_sums(packed, multiplier, cast(int, node.attrs["rows"]))
+
+    return builder.constants.note(("sums", weight), make)

@@ -11,6 +11,7 @@ import numpy as np
 from intformer.arith import SATURATION
 from intformer.ir.graph import Array, Node
 from intformer.ir.operators import evaluate
+from intformer.ir.stored import BLOCK_WEIGHTS
 from intformer.reference.primitives import NumpyPrimitives
 from intformer.runtime.memory import ALIGNMENT, address, aligned_empty
 
@@ -144,19 +145,31 @@ def pack_nibbles(packed: Array, multiplier: Array, rows: int, lanes: int) -> Arr
     the block, the high halves 8i+4..8i+7), then a multiplier [lanes] per block, then zeros up to
     whole vectors.
     """
+    blocks, panels = -(-rows // BLOCK_DEPTH), -(-len(packed) // lanes)
+    size = -(-blocks * (BLOCK_DEPTH // 2 + 1) // 4) * 4 * lanes
+    full = aligned_empty((panels, size), "uint8")
+    together = max(1, BLOCK_WEIGHTS // (blocks * BLOCK_DEPTH * lanes))
+    for first in range(0, panels, together):
+        columns = slice(first * lanes, (first + together) * lanes)
+        panel = full[first : first + together]
+        _pack_panels(packed[columns], multiplier[columns], rows, lanes, panel)
+    return full.reshape(-1)
+
+
+def _pack_panels(packed: Array, multiplier: Array, rows: int, lanes: int, panels: Array) -> None:
+    """Write ``panels`` [P, bytes] of up to P·lanes columns."""
     columns, groups, half = packed.shape
-    blocks, panels = -(-rows // BLOCK_DEPTH), -(-columns // lanes)
-    levels = np.full((panels * lanes, blocks * BLOCK_DEPTH), 8, np.uint8)
+    blocks, count = -(-rows // BLOCK_DEPTH), len(panels)
+    levels = np.full((count * lanes, blocks * BLOCK_DEPTH), 8, np.uint8)
     halves = np.concatenate([packed & 15, packed >> 4], 2).reshape(columns, -1)
     levels[:columns, :rows] = halves[:, :rows]
-    parts = levels.reshape(panels, lanes, blocks, 4, 2, 4)
+    parts = levels.reshape(count, lanes, blocks, 4, 2, 4)
     pairs = (parts[..., 0, :] | parts[..., 1, :] << 4).transpose(0, 2, 3, 1, 4)
     owners = np.arange(blocks) * BLOCK_DEPTH // (2 * half) if groups > 1 else np.zeros(blocks, int)
-    factors = np.zeros((panels * lanes, blocks), np.int8)
+    factors = np.zeros((count * lanes, blocks), np.int8)
     factors[:columns] = multiplier[:, owners]
-    factors = factors.reshape(panels, lanes, blocks).transpose(0, 2, 1)
-    size = blocks * lanes * (BLOCK_DEPTH // 2 + 1)
-    full = np.zeros((panels, -(-size // (4 * lanes)) * 4 * lanes), np.uint8)
-    full[:, : pairs[0].size] = pairs.reshape(panels, -1)
-    full[:, pairs[0].size : size] = factors.reshape(panels, -1).view(np.uint8)
-    return full.reshape(-1)
+    by_block = factors.reshape(count, lanes, blocks).transpose(0, 2, 1)
+    weights, used = pairs[0].size, pairs[0].size + blocks * lanes
+    panels[:, :weights] = pairs.reshape(count, -1)
+    panels[:, weights:used] = by_block.reshape(count, -1).view(np.uint8)
+    panels[:, used:] = 0

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 from intformer.ir.graph import Array, Dim, Graph, Node
-from intformer.ir.operators import evaluate
-from intformer.reference.primitives import NumpyPrimitives
+from intformer.reference.unpack import unpacked
 from intformer.runtime.fuse import Group
 from intformer.runtime.memory import Kind, Location, Storage, place
 from intformer.runtime.packing import Constants
@@ -77,9 +77,8 @@ class Builder:
         if name not in self.packed:
             return self.graph.constants[name]
         node = self.packed[name]
-        operands = [self.graph.constants[operand] for operand in node.inputs]
-        expanded: Array = evaluate(NumpyPrimitives(), node, operands)
-        return expanded
+        packed, multiplier = (self.graph.constants[operand] for operand in node.inputs)
+        return unpacked(packed, multiplier, cast(int, node.attrs["rows"]))
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a value with symbols resolved."""

@@ -19,6 +19,7 @@ from intformer.runtime.fuse import fuse
 from intformer.runtime.memory import aligned_empty
 from intformer.runtime.packing import Constants
 from intformer.runtime.plan import Machine, Plan, make_plan
+from intformer.runtime.stored import with_computed_constants
 
 MAX_PLANS = 32
 """Specialisations that a session keeps; the least recently used one goes first."""
@@ -39,7 +40,8 @@ class Session:
         self.threads = threads or len(os.sched_getaffinity(0))
         if native is not None:
             self._engine = native.Engine(self.threads)
-            self._groups = fuse(graph)
+            self._computed = with_computed_constants(graph)
+            self._groups = fuse(self._computed)
             self._constants = Constants(graph.release_constants)
             self._programs: OrderedDict[tuple[int, ...], tuple[native.Program, Plan]] = (
                 OrderedDict()
@@ -139,7 +141,7 @@ class Session:
     def _compile(self, sizes: Mapping[str, int]) -> tuple[native.Program, Plan]:
         machine = Machine(_level(), native.lanes(), native.splits_lanes(), self.threads)
         known = len(self._constants.arrays)
-        plan = make_plan(self.graph, self._groups, sizes, self._constants, emit, machine)
+        plan = make_plan(self._computed, self._groups, sizes, self._constants, emit, machine)
         if len(self._constants.arrays) > known:
             self.graph.check_constants()
         program = native.Program(plan.steps, plan.slots, self._constants.arrays, plan.arena_bytes)

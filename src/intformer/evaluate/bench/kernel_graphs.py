@@ -126,7 +126,9 @@ def _product(epilogue: str, kind: str, rows: int, depth: int, columns: int) -> K
     )
     weight = _weight(graph, kind, depth, columns)
     bias = graph.add_constant("bias", np.arange(columns, dtype=np.int32))
-    acc = graph.add_node("linear", ("x", weight, bias), TensorType("int32", ("N", columns)))
+    acc = graph.add_node(
+        "linear", ("x", weight, bias), TensorType("int32", ("N", columns)), x_zero=0
+    )
     typical = 147 * _mean_weight(graph) * depth**0.5
     factor = _factor(graph, "factor", columns, max(64, round(typical / 32)))
     operands: tuple[str, ...]

@@ -15,6 +15,7 @@ from intformer.ir.graph import Node
 from intformer.quantize.approx import softmax
 from intformer.quantize.groups import Form
 from intformer.quantize.lowering.context import Context
+from intformer.quantize.lowering.stored import pair_bias
 
 Request = Callable[[Context, str, Form], str]
 
@@ -45,7 +46,7 @@ def lower_attention(context: Context, request: Request, node: Node, form: Form, 
     largest = 2**30 - reach if hides else 2 * reach
     if node.op == "biased_attention":
         bias = _integer_bias(context, node, unit)
-        extra = (context.constant(f"{name}.bias", bias),)
+        extra = (pair_bias(context, bias, node.name, f"{name}.bias"),)
         largest, hides = _distance(bias, reach)
     choice = None if causal else context.decisions.operator(node.output)
     if choice is not None:

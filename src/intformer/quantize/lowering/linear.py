@@ -7,9 +7,11 @@ from collections.abc import Callable
 import numpy as np
 
 from intformer.errors import CaptureError
+from intformer.ir.constraints import MAX_ZERO_DEPTH
 from intformer.ir.graph import Attribute, Node
 from intformer.quantize.groups import Form
 from intformer.quantize.lowering.context import Accumulator, Context
+from intformer.quantize.narrow import narrow
 from intformer.quantize.params import FloatArray, IntegerWeight
 
 Request = Callable[[Context, str, Form], str]
@@ -96,18 +98,28 @@ def _emit(
     *extra: str,
     **attrs: Attribute,
 ) -> Accumulator:
-    """bias + Σ (x - zero)·w, with the zero point folded into the integer bias."""
+    """bias + Σ (x - zero)·w: what x_zero does not say of the zero points is in the integer bias."""
     scale = weight.scale * input_scale
     values = weight.values.astype(np.float64)
     each = op == "depthwise"  # zero is per output channel there, else per input
     shifted = zero * values.sum(axis=0) if each else np.broadcast_to(zero, len(values)) @ values
     bias = np.floor(weight.bias / scale - shifted + 0.5)
+    if op == "linear":
+        attrs["x_zero"] = common = _common_zero(zero, len(values))
+        bias += common * values.sum(axis=0)
     if np.abs(bias).max() >= 2**31:
         raise CaptureError(f"layer '{node.name}': its bias does not fit 32 bits")
     name = node.inputs[1]
     integers = _weight(context, node, weight)
-    inputs = (x, *extra, integers, context.constant(f"{name}.bias", bias.astype(np.int32)))
+    kinds = (np.int8, np.int16, np.int32) if op == "linear" else (np.int32,)
+    stored = narrow(bias, *kinds)
+    inputs = (x, *extra, integers, context.constant(f"{name}.bias", stored))
     return Accumulator(context.emit(op, inputs, node.name, f"{node.output}.sum", **attrs), scale)
+
+
+def _common_zero(zero: float | FloatArray, depth: int) -> int:
+    """The byte nearest to all zero points of a layer's inputs; 0 where x_zero must be."""
+    return 0 if depth > MAX_ZERO_DEPTH else int(np.clip(np.round(np.mean(zero)), 0, 255))
 
 
 def _weight(context: Context, node: Node, weight: IntegerWeight) -> str:

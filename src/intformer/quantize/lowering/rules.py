@@ -41,6 +41,7 @@ from intformer.quantize.lowering.shape import (
     lower_slice,
     lower_transpose,
 )
+from intformer.quantize.lowering.stored import position_table
 from intformer.quantize.lowering.unary import lower_relu, lower_unary
 from intformer.quantize.params import Affine, Choice
 
@@ -244,9 +245,10 @@ def _embed(context: Context, node: Node, target: Affine, name: str) -> str:
 def lower_positions(context: Context, request: Request, node: Node, form: Form, name: str) -> str:
     """The leading rows of a position table, stored in the stream's integers."""
     target = context.affine(node.output, form)
-    table = target.quantize(context.vector(node.inputs[1]))
-    constant = context.constant(f"{node.inputs[1]}.{form}", table.astype(target.storage))
-    return context.emit("positions", (node.inputs[0], constant), node.name, name)
+    real = context.vector(node.inputs[1])
+    integers = target.quantize(real).astype(target.storage)
+    table = position_table(context, integers, real, node.name, f"{node.inputs[1]}.{form}")
+    return context.emit("positions", (node.inputs[0], table), node.name, name)
 
 
 RULES: dict[str, Rule] = {

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from intformer.ir.float_ops import WEIGHTED
 from intformer.ir.graph import Array, Graph, Node
-from intformer.ir.verify import verify
 from intformer.program import Program
-from intformer.quantize.api import calibrated, record
+from intformer.quantize.api import calibrated
 from intformer.quantize.decide import Progress
+from intformer.quantize.finish import finish
 from intformer.quantize.float_run import bind_sizes, evaluate
 from intformer.quantize.groups import SHAPE_ONLY
 from intformer.quantize.lowering import Lowered, lower
@@ -116,9 +116,8 @@ class Twin(nn.Module):
         """The verified program of the current parameters."""
         self._known = None
         lowered = self._lowered(self._codes())
-        record(lowered, self.recipe, self._graph)
-        verify(lowered.graph)
-        return Program(lowered.graph)
+        self._known = None  # finishing gives its values other names
+        return Program(finish(lowered, self.recipe, self._graph, self._decisions).graph)
 
     def parts(self) -> dict[str, Any]:
         """The arguments that make a twin of the same structure."""
