@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from intformer.ir.packed_text import LARGEST
+from intformer.ir.packed_bytes import LARGEST
 
 FIRST, SURROGATES, SURROGATE_COUNT = 0x100, 0xD800, 0x800
 """Numbers are written as characters from ``FIRST`` on, which JSON never escapes; surrogates are no

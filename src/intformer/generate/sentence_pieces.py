@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from intformer.generate.packed_bytes import pack, unpack
+from intformer.ir.packed_bytes import pack, unpack
 
 MARK = "spm:"
 """Begins the text of such a tokenizer in a program; no tokenizer.json begins like that."""

@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-import base64
-import lzma
-
 from intformer.errors import InputError
+from intformer.ir import packed_bytes
 
 MARK = "xz:"
 """Begins a packed text; no JSON begins like that."""
 
-LARGEST = 64 * 2**20
-"""Bytes that a packed text may expand to."""
-
 
 def pack(text: str) -> str:
     """``text`` compressed, in printable characters."""
-    packed = lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME)
-    return MARK + base64.b85encode(packed).decode("ascii")
+    return MARK + packed_bytes.pack(text.encode())
 
 
 def unpack(text: str, what: str) -> str:
     """The text that ``pack`` was given; any other text is returned as it is.
 
     Raises:
-        InputError: it is damaged, or expands to more than ``LARGEST``; ``what`` says what it is.
+        InputError: it is damaged, or expands to more than ``packed_bytes.LARGEST``; ``what`` says
+            what it is.
     """
     if not text.startswith(MARK):
         return text
+    found = packed_bytes.unpack(text.removeprefix(MARK), what)
     try:
-        raw = base64.b85decode(text.removeprefix(MARK))
-        reader = lzma.LZMADecompressor(memlimit=2 * LARGEST)
-        found = reader.decompress(raw, max_length=LARGEST)
-        if reader.eof:
-            return found.decode()
-    except (ValueError, lzma.LZMAError):
-        pass
-    raise InputError(f"the program's {what} is damaged or too large")
+        return found.decode()
+    except UnicodeDecodeError:
+        raise InputError(f"the program's {what} is damaged") from None
