@@ -42,9 +42,13 @@ def function_name(op: str, attrs: dict[str, Attribute], operands: int) -> str:
     return "_".join(tokens + _operand_tokens(spec, operands))
 
 
-def _nearest(name: str) -> list[str]:
-    """A few operators whose names are like ``name``."""
-    return difflib.get_close_matches(name[:80], OPERATORS, 5, cutoff=0)
+def _unknown(name: str, operands: int) -> ArtifactError:
+    """The error for a name of no function, with a few operators whose names are like it."""
+    nearest = difflib.get_close_matches(name[:80], OPERATORS, 5, cutoff=0)
+    return ArtifactError(
+        f"function {name[:80]!r} with {operands} inputs is unknown; "
+        f"known operators nearest to it: {', '.join(nearest)}"
+    )
 
 
 def parse_function_name(name: str, operands: int) -> tuple[str, dict[str, Attribute]]:
@@ -53,25 +57,21 @@ def parse_function_name(name: str, operands: int) -> tuple[str, dict[str, Attrib
     Raises:
         ArtifactError: it is not the name of any function of this format.
     """
-    unknown = ArtifactError(
-        f"function {name[:80]!r} with {operands} inputs is unknown; "
-        f"known operators nearest to it: {', '.join(_nearest(name))}"
-    )
     matches = [op for op in OPERATORS if name == op or name.startswith(op + "_")]
     if not matches or len(name) > schema.MAX_FUNCTION_NAME:
-        raise unknown
+        raise _unknown(name, operands)
     op = max(matches, key=len)
     kinds = OPERATORS[op].static
     tokens = name[len(op) + 1 :].split("_") if name != op else []
     if len(tokens) < len(kinds):
-        raise unknown
+        raise _unknown(name, operands)
     try:
         values = [_read(token, kind) for token, kind in zip(tokens, kinds.values(), strict=False)]
     except ValueError:
-        raise unknown from None
+        raise _unknown(name, operands) from None
     static = dict(zip(kinds, values, strict=True))
     if function_name(op, static, operands) != name:
-        raise unknown
+        raise _unknown(name, operands)
     return op, static
 
 

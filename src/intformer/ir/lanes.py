@@ -44,7 +44,8 @@ def safe_group(weight: Array) -> int:
 
 def _safe_group(weight: Array) -> int:
     ordered = in_lane_order(weight)
-    highest, lowest = (part(ordered, 0).astype(np.int16) for part in (np.maximum, np.minimum))
+    zeros = np.zeros(ordered.shape[1], ordered.dtype)  # NumPy is slow with a scalar here
+    highest, lowest = (part(ordered, zeros).astype(np.int16) for part in (np.maximum, np.minimum))
     found = 1
     for size in LANE_GROUPS:
         highest, lowest = (sums[0::2] + sums[1::2] for sums in (highest, lowest))
