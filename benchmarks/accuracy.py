@@ -11,8 +11,9 @@ another file. ``--scale`` multiplies the length of every training.
 
 A training sees the training images without those of the calibration and without the last 2,000,
 which are held out: ``--held-out`` scores on them (give another ``--results``), to choose the rates
-of ``TRAINING``. After each training the twin's forward pass is compared with the runtime on every
-image that is scored: logits and labels must be the same integers, or the script stops.
+of ``TRAINING`` and ``LONGER``. After each training the twin's forward pass is compared with the
+runtime on every image that is scored: logits and labels must be the same integers, or the script
+stops.
 """
 
 from __future__ import annotations
@@ -65,6 +66,17 @@ TRAINING: dict[str, dict[str, Any]] = {
     "W4A4": {"steps": 32, "lr": 1e-4, "learn": True},
 }
 """Length and rate of the training by width: short, since the float model teaches."""
+
+LONGER: dict[str, dict[str, Any]] = {
+    "W8A8": {"steps": 64, "lr": 5e-5, "learn": False},
+    "W6A6": {"steps": 64, "lr": 5e-5, "learn": True},
+    "W4A8": {"steps": 64, "lr": 5e-5, "learn": True},
+    "W4A4": {"steps": 300, "lr": 3e-4, "learn": True},
+}
+"""The same for models that were trained too short themselves, and go on learning."""
+
+UNFINISHED = ("deit_cifar10", "swin_cifar10")
+"""Models that take ``LONGER``."""
 
 Results = dict[str, dict[str, Any]]
 """Cell -> what was measured."""
@@ -149,7 +161,8 @@ class Training:
     """Trainings of one model with one recipe, from one calibration."""
 
     def __init__(self, model: str, recipe: str, bits: str, scale: float) -> None:
-        self.how, self.scale = TRAINING[bits], scale
+        self.how = (LONGER if model in UNFINISHED else TRAINING)[bits]
+        self.scale = scale
         self.source = load_source(f"zoo:{model}", None, None)
         self.images, _ = parts()
         self._twin: Twin | None = None

@@ -21,6 +21,7 @@ PYTHON = os.environ.get("INTFORMER_TVM_PYTHON", "")
 QUICK = {"name": "quick", "rounding": "nearest", "bias_correction": False}
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.skipif(
     not PYTHON and importlib.util.find_spec("tvm") is None,
     reason="needs apache-tvm, or a Python that has it as $INTFORMER_TVM_PYTHON",
