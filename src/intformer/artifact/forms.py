@@ -7,7 +7,7 @@ from onnx import FunctionProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from intformer.artifact import schema
 from intformer.artifact.emitter import Emitter, Value, name_result, short_names
-from intformer.artifact.functions import function_bytes, inner_functions
+from intformer.artifact.functions import needed_functions
 from intformer.artifact.names import function_name
 from intformer.artifact.onnx_primitives import OnnxPrimitives
 from intformer.ir.graph import Array, Graph, Node, TensorType
@@ -25,11 +25,9 @@ def structured(graph: Graph, names: dict[str, str]) -> Parts:
         for index, (node, name) in enumerate(zip(graph, called, strict=True))
     ]
     constants = [tensor(names[name], array) for name, array in graph.constants.items()]
-    bodies: dict[str, bytes] = {}
-    for node, name in zip(graph, called, strict=True):
-        bodies |= inner_functions(name, len(node.inputs))
-        bodies[name] = function_bytes(name, len(node.inputs))
-    return nodes, constants, [FunctionProto.FromString(body) for body in bodies.values()]
+    operands = {name: len(node.inputs) for node, name in zip(graph, called, strict=True)}
+    bodies = needed_functions(operands).values()
+    return nodes, constants, [FunctionProto.FromString(body) for body in bodies]
 
 
 def _call(node: Node, called: str, names: dict[str, str], index: int) -> NodeProto:

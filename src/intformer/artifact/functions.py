@@ -26,13 +26,20 @@ def function_bytes(name: str, operands: int) -> bytes:
     return _written(name, operands)[0]
 
 
-def inner_functions(name: str, operands: int) -> dict[str, bytes]:
-    """The functions that the body of ``name`` calls, and those that they call: name -> message.
+def needed_functions(called: dict[str, int]) -> dict[str, bytes]:
+    """The functions that a file needs whose nodes call those in ``called``, name -> inputs.
+
+    The result is name -> message; functions that bodies call come before them.
 
     Raises:
-        ArtifactError: ``name`` is not a function of this format.
+        ArtifactError: a name is not a function of this format.
     """
-    return _written(name, operands)[1]
+    needed: dict[str, bytes] = {}
+    for name, operands in called.items():
+        body, inner = _written(name, operands)
+        needed |= inner
+        needed[name] = body
+    return needed
 
 
 @lru_cache(maxsize=256)

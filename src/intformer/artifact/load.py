@@ -6,7 +6,7 @@ import os
 import stat
 
 from intformer.artifact import schema, wire
-from intformer.artifact.functions import function_bytes, inner_functions
+from intformer.artifact.functions import needed_functions
 from intformer.artifact.mapped import MappedFile, map_file
 from intformer.artifact.read import Reader
 from intformer.artifact.wire import Message
@@ -156,9 +156,7 @@ def _check_versions(model: Message, metadata: dict[str, str]) -> None:
 
 def _check_functions(functions: list[memoryview], called: dict[str, int]) -> None:
     """Each called function is there once, with exactly the body that this format gives it."""
-    wanted = {name: function_bytes(name, operands) for name, operands in called.items()}
-    for name, operands in called.items():
-        wanted |= inner_functions(name, operands)
+    wanted = needed_functions(called)
     found: set[str] = set()
     for body in functions:
         name = wire.first(body, 1)
