@@ -2,12 +2,12 @@
 
     python benchmarks/accuracy.py [--models vit_cifar10] [--recipes intformer i-vit] [--bits W4A8]
                                   [--kinds PTQ QAT] [--seeds 3] [--results FILE] [--scale 1.0]
-                                  [--held-out]
+                                  [--rate 1e-5] [--held-out]
 
 Each cell is measured once through the integer runtime on all test images and kept in a JSON file
 (benchmarks/accuracy.json); a cell that is there is not measured again, so the script can be stopped
 and started at will. At the end it writes the tables of docs/accuracy.md, unless ``--results`` names
-another file. ``--scale`` multiplies the length of every training.
+another file. ``--scale`` multiplies the length of every training, ``--rate`` replaces its rate.
 
 A training sees the training images without those of the calibration and without the last 2,000,
 which are held out: ``--held-out`` scores on them (give another ``--results``), to choose the rates
@@ -160,9 +160,9 @@ def float_model(model: str, images: ImageData) -> dict[str, Any]:
 class Training:
     """Trainings of one model with one recipe, from one calibration."""
 
-    def __init__(self, model: str, recipe: str, bits: str, scale: float) -> None:
+    def __init__(self, model: str, recipe: str, bits: str, args: argparse.Namespace) -> None:
         self.how = (LONGER if model in UNFINISHED else TRAINING)[bits]
-        self.scale = scale
+        self.scale, self.rate = args.scale, args.rate or self.how["lr"]
         self.source = load_source(f"zoo:{model}", None, None)
         self.images, _ = parts()
         self._twin: Twin | None = None
@@ -183,7 +183,7 @@ class Training:
         options = Options(
             epochs=steps / (len(self.images) // BATCH),
             batch_size=BATCH,
-            learning_rate=self.how["lr"],
+            learning_rate=self.rate,
             learn_scales=self.how["learn"],
             seed=seed,
         )
@@ -252,7 +252,7 @@ def one(
     names = [cell(*what, kind, seed) for seed in range(args.seeds)]
     if all(name in results for name in names):
         return
-    training = Training(*what, args.scale)
+    training = Training(*what, args)
     for seed, name in enumerate(names):
         keep(args, results, name, lambda s=seed: training.run(s, images))
 
@@ -308,6 +308,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="*", choices=["PTQ", "QAT"], default=["PTQ", "QAT"])
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--rate", type=float, help="learning rate instead of the script's")
     parser.add_argument("--held-out", action="store_true")
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args()
