@@ -124,6 +124,14 @@ LAYERS = {
         lambda m, x: m.layer(torch.cat([x, torch.tanh(x)] * 4, 1)),
         {"layer": nn.GroupNorm(1, 64)},
     ),
+    "group norm over many, two groups": (
+        lambda m, x: m.layer(torch.cat([x, torch.tanh(x)] * 8, 1)),
+        {"layer": nn.GroupNorm(2, 128, affine=False)},
+    ),
+    "group norm over many in a row": (
+        lambda m, x: m.layer(torch.cat([x, torch.tanh(x)] * 8, 1).flatten(2)),
+        {"layer": nn.GroupNorm(2, 128)},
+    ),
     "mean of almost nothing": (
         lambda m, x: x + (x - x.mean((2, 3), keepdim=True)).mean((2, 3), keepdim=True),
         {},

@@ -68,34 +68,48 @@ def _group_norm(
 ) -> str:
     """Normalised over the channels of a group and all positions, then scaled per channel."""
     n, channels, *rest = w.shape(input)
+    gain, offset = (w.array(name) if name else None for name in (weight, bias))
     size = shapes.fixed(channels) // num_groups * int(np.prod([shapes.fixed(d) for d in rest]))
-    if size <= MAX_CHANNELS:
-        flat = w.reshape(input, (n, num_groups, size))
-        one, zero = w.constant("one", np.ones(size)), w.constant("zero", np.zeros(size))
-        normal = w.emit("layer_norm", flat, one, zero, eps=eps)
-    else:
-        each = shapes.fixed(channels) // num_groups
-        normal = _standardized(w, w.reshape(input, (n, num_groups, each, size // each)), eps)
-    value = w.reshape(normal, (n, channels, *rest))
-    for op, name in (("mul", weight), ("add", bias)):
-        array = w.array(name) if name else None
+    if size > MAX_CHANNELS:
+        return _large_group_norm(w, input, num_groups, gain, offset, eps)
+    flat = w.reshape(input, (n, num_groups, size))
+    one, zero = w.constant("one", np.ones(size)), w.constant("zero", np.zeros(size))
+    value = w.reshape(w.emit("layer_norm", flat, one, zero, eps=eps), (n, channels, *rest))
+    for op, name, array in (("mul", weight, gain), ("add", bias, offset)):
         if array is not None and name:
             vector = w.constant(name, array.reshape(-1, *(1,) * len(rest)))
             value = w.emit(op, value, vector)
     return value
 
 
-def _standardized(w: Writer, x: str, eps: float) -> str:
-    """(x - mean) / √(variance + eps) over the last two axes, of any size, in single operators."""
-    centred = w.emit("sub", x, _mean_of_rows(w, x))
-    variance = _mean_of_rows(w, w.emit("mul", centred, centred))
-    bounded = w.emit("add", variance, w.constant(f"{w.path}.eps", np.full(1, eps)))
-    return w.emit("div", centred, w.emit("sqrt", bounded))
+def _large_group_norm(
+    w: Writer, input: str, groups: int, gain: Any | None, bias: Any | None, eps: float
+) -> str:
+    """Groups of any size in single operators, channels last: (x - mean) / √(variance + eps).
 
+    What is known of a group is spread over its channels, so that all else works on rows of them.
+    """
+    n, channels, *rest = w.shape(input)
+    count, last = shapes.fixed(channels), 1 + len(rest)
+    turned = w.emit("transpose", input, perm=(0, *range(2, last + 1), 1))
+    x = w.reshape(turned, (n, shapes.product(tuple(rest)), count))
 
-def _mean_of_rows(w: Writer, x: str) -> str:
-    """Rows first: a sum of all elements would not fit the integers of a program."""
-    return w.mean(w.mean(x, (3,), True), (2,), True)
+    def spread(value: str, op: str, number: float) -> str:
+        """The mean over each group, joined with a number."""
+        grouped = w.reshape(w.mean(value, (1,), True), (n, 1, groups, count // groups))
+        numbers = w.constant(f"{w.path}.{op}", np.full((groups, count // groups), number))
+        return w.reshape(w.emit(op, w.mean(grouped, (3,), True), numbers), (n, 1, count))
+
+    centred = w.emit("add", x, spread(x, "mul", -1.0))
+    bounded = spread(w.emit("mul", centred, centred), "add", eps)
+    value = w.emit("div", centred, w.emit("sqrt", bounded))
+    if gain is not None or bias is not None:
+        factors = np.ones(count) if gain is None else gain
+        offsets = np.zeros(count) if bias is None else bias
+        parameters = w.constant(f"{w.path}.gain", factors), w.constant(f"{w.path}.bias", offsets)
+        value = w.emit("rescale", value, *parameters)
+    whole = w.reshape(value, (n, *rest, channels))
+    return w.emit("transpose", whole, perm=(0, last, *range(1, last)))
 
 
 @maps("linalg_vector_norm")

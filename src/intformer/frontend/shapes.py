@@ -254,7 +254,7 @@ def fixed(dim: Dim) -> int:
 
 
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(UNARY | {"scale", "erf", "softmax", "abs", "hide"}, _same),
+    **dict.fromkeys(UNARY | {"scale", "rescale", "erf", "softmax", "abs", "hide"}, _same),
     **dict.fromkeys(("layer_norm", "rms_norm", "l1_norm", "batch_norm"), _same),
     **dict.fromkeys(("add", "sub", "mul", "div", "pow"), _elementwise),
     **dict.fromkeys(("sdpa", "polynomial_sdpa", "biased_attention", "biased_sdpa"), _attention),

@@ -42,7 +42,7 @@ softmax         x                              over the last axis, outside of ``
 max             x                              ``axis``, ``keepdims``
 add             a, b                           broadcasting; either may be a constant
 scale           x                              ``factor``; multiplication by a number
-rescale         x[...,C], gain[C], bias[C]     y = x·gain + bias per channel; the quantizer's own
+rescale         x[...,C], gain[C], bias[C]     y = x·gain + bias per channel
 mean            x                              ``axis``, ``keepdims``; over a fixed dimension
 reshape         x                              ``shape``: 0 copies a dimension, -1 infers one
 transpose       x                              ``perm``
