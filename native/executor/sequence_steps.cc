@@ -55,27 +55,6 @@ int64_t attention_scratch(const Step& step) {
   return sequence_attention_scratch(a.keys, a.size);
 }
 
-// --- multiply: numbers [rows, channels, a_type, b_type, a_zero, b_zero, shift, out_type]
-
-void multiply_run(const Step& step, const Pointers& pointers, Range rows, std::byte*) {
-  Reader r(step, &pointers);
-  r.number();
-  Multiply m{};
-  m.channels = r.number();
-  m.a_type = r.as<DType>();
-  m.b_type = r.as<DType>();
-  m.a_zero = r.as_int();
-  m.b_zero = r.as_int();
-  m.shift = r.as_int();
-  m.out_type = r.as<DType>();
-  m.a = r.slot<const void>();
-  m.b = r.slot<const void>();
-  m.multiplier = r.slot<const int32_t>();
-  m.offset = r.slot<const int64_t>();
-  m.out = r.slot<void>();
-  kernels().sequence->multiply(m, rows);
-}
-
 // --- rotary: numbers [rows, tokens, heads, size, table rows]
 
 void rotary_run(const Step& step, const Pointers& pointers, Range rows, std::byte*) {
@@ -138,7 +117,6 @@ void position_rows_run(const Step& step, const Pointers& pointers, Range rows, s
 
 constexpr Operation kOperations[] = {
     {"sequence_attention", attention_units, attention_run, attention_scratch},
-    {"multiply", first_number, multiply_run, nullptr},
     {"rotary", first_number, rotary_run, nullptr},
     {"l1_norm", first_number, l1_norm_run, nullptr},
     {"append", first_number, append_run, nullptr},

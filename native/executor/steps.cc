@@ -7,6 +7,7 @@
 #include "../kernels/products/products.h"
 #include "../kernels/registry.h"
 #include "reader.h"
+#include "walk.h"
 
 namespace intformer {
 namespace {
@@ -211,84 +212,6 @@ void norm_run(const Step& step, const Pointers& pointers, Range rows, std::byte*
   kernels().norm(n, rows);
 }
 
-// --- rescale: numbers [rows, columns, shift, a_type, b_type, out_type, rank, dims..., a.., b..]
-
-struct Walk {
-  int64_t rank, dims[kMaxRank], a[kMaxRank], b[kMaxRank];
-};
-
-Walk read_walk(Reader& r) {
-  Walk w{};
-  w.rank = r.number();
-  for (auto* field : {w.dims, w.a, w.b}) {
-    for (int64_t i = 0; i < w.rank; ++i) field[i] = r.number();
-  }
-  return w;
-}
-
-int64_t row_offset(const Walk& w, const int64_t* strides, int64_t row) {
-  int64_t offset = 0;
-  for (int64_t i = w.rank - 1; i >= 0; --i) {
-    offset += row % w.dims[i] * strides[i];
-    row /= w.dims[i];
-  }
-  return offset;
-}
-
-void rescale_run(const Step& step, const Pointers& pointers, Range rows, std::byte*) {
-  Reader r(step, &pointers);
-  r.number();
-  Rescale s{};
-  s.columns = r.number();
-  s.shift = r.as_int();
-  s.a_type = r.as<DType>();
-  s.b_type = r.as<DType>();
-  s.out_type = r.as<DType>();
-  const Walk walk = read_walk(r);
-  const auto* a = r.slot<const std::byte>();
-  const auto* b = r.slot<const std::byte>();
-  auto* out = r.slot<std::byte>();
-  s.a_multiplier = r.slot<const int32_t>();
-  s.b_multiplier = r.slot<const int32_t>();
-  s.offset = r.slot<const int64_t>();
-  for (int64_t row = rows.begin; row < rows.end; ++row) {
-    const auto* b_row = b ? b + row_offset(walk, walk.b, row) * item_size(s.b_type) : nullptr;
-    kernels().rescale(s, a + row_offset(walk, walk.a, row) * item_size(s.a_type), b_row,
-                      out + row * s.columns * item_size(s.out_type));
-  }
-}
-
-// --- table: numbers [rows, columns, type]
-
-void table_run(const Step& step, const Pointers& pointers, Range rows, std::byte*) {
-  Reader r(step, &pointers);
-  r.number();
-  const int64_t columns = r.number();
-  const auto type = r.as<DType>();
-  const auto* x = r.slot<const uint8_t>();
-  const auto* entries = r.slot<const void>();
-  auto* out = r.slot<std::byte>();
-  kernels().table(x + rows.begin * columns, entries, type,
-                  out + rows.begin * columns * item_size(type), (rows.end - rows.begin) * columns);
-}
-
-// --- row_table: numbers [rows, columns, type]
-
-void row_table_run(const Step& step, const Pointers& pointers, Range rows, std::byte*) {
-  Reader r(step, &pointers);
-  r.number();
-  const int64_t columns = r.number();
-  const auto type = r.as<DType>();
-  const auto* x = r.slot<const uint8_t>();
-  const auto* tables = r.slot<const std::byte>();
-  auto* out = r.slot<std::byte>();
-  for (int64_t row = rows.begin; row < rows.end; ++row) {
-    const uint8_t* values = x + row * columns;
-    const std::byte* entries = tables + largest(values, columns) * 256 * item_size(type);
-    kernels().table(values, entries, type, out + row * columns * item_size(type), columns);
-  }
-}
-
 // --- copy: numbers [outer, item, rank, dims..., in_strides..., out_strides...]
 
 void copy_run(const Step& step, const Pointers& pointers, Range outer, std::byte*) {
@@ -435,9 +358,6 @@ constexpr Operation kOperations[] = {
     {"attention_pack", pack_units, pack_run, nullptr},
     {"attention", attention_units, attention_run, attention_scratch},
     {"norm", first_number, norm_run, nullptr},
-    {"rescale", first_number, rescale_run, nullptr},
-    {"table", first_number, table_run, nullptr},
-    {"row_table", first_number, row_table_run, nullptr},
     {"copy", first_number, copy_run, nullptr},
     {"patches", first_number, patches_run, nullptr},
     {"embedding", first_number, embedding_run, nullptr},
@@ -456,6 +376,7 @@ const Operation& operation(const std::string& name) {
   for (const Operation& known : kOperations) {
     if (name == known.name) return known;
   }
+  if (const Operation* known = elementwise_operation(name)) return *known;
   if (const Operation* known = sequence_operation(name)) return *known;
   throw std::invalid_argument("unknown step " + name);
 }

@@ -29,6 +29,9 @@ struct Step {
   std::vector<int64_t> numbers;
 };
 
+// An operation on single values called `name`, or null.
+const Operation* elementwise_operation(const std::string& name);
+
 // An operation of sequence models called `name`, or null.
 const Operation* sequence_operation(const std::string& name);
 

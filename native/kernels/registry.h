@@ -28,6 +28,7 @@ struct Kernels {
   AttentionFn attention;
   NormFn norm;
   RescaleFn rescale;
+  MultiplyFn multiply;
   TableFn table;
   ProbeFn probe;
   const SequenceKernels* sequence;

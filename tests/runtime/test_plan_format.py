@@ -28,7 +28,7 @@ MACHINES = (
     Machine("i8mm", 4, False, 1),
 )
 
-FINGERPRINT = "25f34207385d574f"
+FINGERPRINT = "f2354d6a2308a066"
 """Of all plans below at PLAN_FORMAT."""
 
 

@@ -28,6 +28,10 @@ void rescale(const Rescale& r, const void* a, const void* b, void* out) {
   rescale_row(r, a, b, out);
 }
 
+void multiply(const Multiply& m, const void* a, const void* b, void* out) {
+  multiply_row(m, a, b, out);
+}
+
 void table(const uint8_t* x, const void* entries, DType type, void* out, int64_t n) {
   if (item_size(type) != 1) return portable::table(x, entries, type, out, n);
   const ByteTable bytes(static_cast<const uint8_t*>(entries));

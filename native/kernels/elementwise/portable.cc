@@ -21,6 +21,14 @@ void rescale(const Rescale& r, const void* a, const void* b, void* out) {
   }
 }
 
+void multiply(const Multiply& m, const void* a, const void* b, void* out) {
+  for (int64_t i = 0; i < m.columns; ++i) {
+    const int64_t product = (load(a, m.a_type, i) - m.a_zero) * (load(b, m.b_type, i) - m.b_zero);
+    const int64_t scaled = wrap_mul(product, m.multiplier[i]);
+    store(out, m.out_type, i, shifted(wrap_add(scaled, m.offset[i]), m.shift));
+  }
+}
+
 void table(const uint8_t* x, const void* entries, DType type, void* out, int64_t n) {
   if (item_size(type) == 1) {
     look_up<uint8_t>(x, entries, out, n);

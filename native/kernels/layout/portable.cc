@@ -62,6 +62,12 @@ template <class T>
 void sum_line(const Reduce& r, int64_t outer) {
   const T* in = static_cast<const T*>(r.in) + outer * r.axis * r.inner;
   int32_t* out = static_cast<int32_t*>(r.out) + outer * r.inner;
+  if (r.inner == 1) {  // in a register, so that the compiler adds whole vectors
+    int32_t total = 0;
+    for (int64_t i = 0; i < r.axis; ++i) total = wrap_add32(total, in[i]);
+    *out = total;
+    return;
+  }
   for (int64_t j = 0; j < r.inner; ++j) out[j] = 0;
   for (int64_t i = 0; i < r.axis; ++i) {
     for (int64_t j = 0; j < r.inner; ++j) out[j] = wrap_add32(out[j], in[i * r.inner + j]);

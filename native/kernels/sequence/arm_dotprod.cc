@@ -5,8 +5,7 @@
 namespace intformer {
 
 namespace dotprod {
-const SequenceKernels sequence = {sequence_attention<VectorProducts>, multiply, rotary, l1_norm,
-                                  rank_row};
+const SequenceKernels sequence = {sequence_attention<VectorProducts>, rotary, l1_norm, rank_row};
 }
 
 }  // namespace intformer

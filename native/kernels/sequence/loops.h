@@ -8,43 +8,6 @@
 namespace intformer {
 namespace {
 
-template <class A, class B>
-void multiply_rows(const Multiply& m, Range rows) {
-  const auto* a = static_cast<const A*>(m.a);
-  const auto* b = static_cast<const B*>(m.b);
-  for (int64_t row = rows.begin; row < rows.end; ++row) {
-    for (int64_t c = 0; c < m.channels; ++c) {
-      const int64_t i = row * m.channels + c;
-      const int32_t product = (a[i] - m.a_zero) * (b[i] - m.b_zero);
-      const int64_t scaled = wrap_mul(product, m.multiplier[c]);
-      store(m.out, m.out_type, i, shifted(wrap_add(scaled, m.offset[c]), m.shift));
-    }
-  }
-}
-
-template <class A>
-void multiply_by(const Multiply& m, Range rows) {
-  switch (m.b_type) {
-    case DType::u8:
-      return multiply_rows<A, uint8_t>(m, rows);
-    case DType::i8:
-      return multiply_rows<A, int8_t>(m, rows);
-    default:
-      return multiply_rows<A, int16_t>(m, rows);
-  }
-}
-
-void multiply(const Multiply& m, Range rows) {
-  switch (m.a_type) {
-    case DType::u8:
-      return multiply_by<uint8_t>(m, rows);
-    case DType::i8:
-      return multiply_by<int8_t>(m, rows);
-    default:
-      return multiply_by<int16_t>(m, rows);
-  }
-}
-
 void rotary(const Rotary& r, Range rows) {
   const int64_t half = r.size / 2, width = r.heads * r.size;
   for (int64_t row = rows.begin; row < rows.end; ++row) {

@@ -10,8 +10,7 @@ int64_t sequence_attention_scratch(int64_t keys, int64_t size) {
 }
 
 namespace portable {
-const SequenceKernels sequence = {sequence_attention<PlainProducts>, multiply, rotary, l1_norm,
-                                  rank_row};
+const SequenceKernels sequence = {sequence_attention<PlainProducts>, rotary, l1_norm, rank_row};
 }
 
 }  // namespace intformer

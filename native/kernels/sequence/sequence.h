@@ -25,19 +25,6 @@ struct SequenceAttention {
   int shift;
 };
 
-// out = clip(((a - a_zero)·(b - b_zero)·multiplier + offset) >> shift).
-struct Multiply {
-  const void *a, *b;
-  DType a_type, b_type;
-  int32_t a_zero, b_zero;
-  const int32_t* multiplier;  // per channel
-  const int64_t* offset;
-  int64_t channels;
-  int shift;
-  void* out;
-  DType out_type;
-};
-
 struct Rotary {
   const int16_t* x;              // [batch, tokens, heads*size]
   const int16_t *cosine, *sine;  // [rows, size/2]
@@ -58,13 +45,11 @@ struct L1Norm {
 
 using SequenceAttentionFn = void (*)(const SequenceAttention&, int64_t unit, Range queries,
                                      std::byte* scratch);
-using MultiplyFn = void (*)(const Multiply&, Range rows);
 using RotaryFn = void (*)(const Rotary&, Range rows);
 using L1NormFn = void (*)(const L1Norm&, Range rows);
 
 struct SequenceKernels {
   SequenceAttentionFn attention;
-  MultiplyFn multiply;
   RotaryFn rotary;
   L1NormFn l1_norm;
   RankRowFn rank_row;

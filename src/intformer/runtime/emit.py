@@ -23,6 +23,7 @@ from intformer.runtime.operands import (
     copy_step,
     materialised,
     strides_of,
+    walk,
 )
 from intformer.runtime.packing import (
     channels,
@@ -102,10 +103,21 @@ def _rescale(builder: Builder, node: Node) -> None:
     places = [operands[0][0], operands[1][0] if count == 2 else None, builder.define(node.output)]
     places += [parameters[0], parameters[1] if count == 2 else None]
     places.append(_lane_constant(builder, offset, target[-1]))
-    walks = [*target[:-1], *operands[0][1], *operands[-1][1]]
-    rows = math.prod(target[:-1])
-    shift = _integer(node, "shift")
-    builder.step("rescale", places, [rows, target[-1], shift, *types, len(target) - 1, *walks])
+    steps = walk(target[:-1], operands[0][1], operands[-1][1])
+    numbers = [math.prod(target[:-1]), target[-1], _integer(node, "shift"), *types, *steps]
+    builder.step("rescale", places, numbers)
+
+
+def _multiply(builder: Builder, node: Node) -> None:
+    target = builder.shape(node.output) or (1,)
+    (a, a_steps), (b, b_steps) = (_row_operand(builder, name, target) for name in node.inputs[:2])
+    multiplier = _channel_constant(builder, node.inputs[2], target[-1])
+    offset = _lane_constant(builder, node.inputs[3], target[-1])
+    numbers = [math.prod(target[:-1]), target[-1], _integer(node, "shift")]
+    numbers += [_dtype_code(builder, name) for name in (*node.inputs[:2], node.output)]
+    numbers += [_integer(node, key) for key in ("a_zero", "b_zero")]
+    numbers += walk(target[:-1], a_steps, b_steps)
+    builder.step("multiply", [a, b, builder.define(node.output), multiplier, offset], numbers)
 
 
 def _channel_constant(builder: Builder, name: str, count: int) -> Location:
@@ -265,6 +277,11 @@ def _concat(builder: Builder, node: Node) -> None:
     axis = _integer(node, "axis") % len(target)
     strides, item = strides_of(target), ITEM_SIZE[builder.dtype(node.output)]
     out = builder.define(node.output)
+    first = builder.shape(node.inputs[0])
+    if first[axis] == 1 and len(set(node.inputs)) == 1:  # how an expanded dimension is written
+        x = builder.locate(node.inputs[0])
+        copy_step(builder, x, out, item, target, broadcast_strides(first, target), strides)
+        return
     start = 0
     for name in node.inputs:
         shape = builder.shape(name)
@@ -297,6 +314,7 @@ _SOFTMAX_KINDS = {
 _EMITTERS: dict[str, Callable[[Builder, Node], None]] = {
     "requantize": _rescale,
     "add": _rescale,
+    "multiply": _multiply,
     "table": _table,
     "layer_norm": _norm,
     "rms_norm": _norm,

@@ -13,7 +13,7 @@ from intformer.ir.graph import Array, Node
 from intformer.runtime.emit_linear import packed_weight
 from intformer.runtime.forms import LAYOUTS
 from intformer.runtime.memory import Location
-from intformer.runtime.operands import as_int16, materialised
+from intformer.runtime.operands import as_int16
 from intformer.runtime.plan import DTYPE_CODES, ITEM_SIZE, Builder
 
 QUERY_BLOCK = 16
@@ -62,16 +62,6 @@ def _whole(builder: Builder, name: str, channels: int) -> Location:
         return np.ascontiguousarray(np.broadcast_to(values, channels))
 
     return builder.constant(("natural", name, channels), spread)
-
-
-def _multiply(builder: Builder, node: Node) -> None:
-    shape = builder.shape(node.output)
-    a, b = (materialised(builder, name, shape) for name in node.inputs[:2])
-    numbers = [math.prod(shape[:-1]), shape[-1], *(_code(builder, n) for n in node.inputs[:2])]
-    numbers += [_integer(node, key) for key in ("a_zero", "b_zero", "shift")]
-    numbers.append(_code(builder, node.output))
-    parameters = [_whole(builder, name, shape[-1]) for name in node.inputs[2:]]
-    builder.step("multiply", [a, b, *parameters, builder.define(node.output)], numbers)
 
 
 def _rotary(builder: Builder, node: Node) -> None:
@@ -135,7 +125,6 @@ SEQUENCE_EMITTERS: dict[str, Callable[[Builder, Node], None]] = {
     "causal_attention": attend,
     "polynomial_attention": attend,
     "causal_polynomial_attention": attend,
-    "multiply": _multiply,
     "rotary": _rotary,
     "l1_norm": _l1_norm,
     "append_rows": _append,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -38,6 +39,25 @@ def broadcast_strides(shape: tuple[int, ...], target: tuple[int, ...]) -> list[i
         0 if p == 1 and t != 1 else s
         for p, t, s in zip(padded, target, strides_of(padded), strict=True)
     ]
+
+
+def walk(dims: Sequence[int], *strides: Sequence[int]) -> list[int]:
+    """Rank, dimensions and strides of a loop over ``dims``, with as few dimensions as there can be.
+
+    Dimensions that all operands step through as through one become one.
+    """
+    found: list[tuple[int, ...]] = []
+    for size, *steps in zip(dims, *strides, strict=True):
+        if size == 1:
+            continue
+        if found and all(
+            before == size * step for before, step in zip(found[-1][1:], steps, strict=True)
+        ):
+            found[-1] = (found[-1][0] * size, *steps)
+        else:
+            found.append((size, *steps))
+    columns = zip(*found, strict=True) if found else [()] * (1 + len(strides))
+    return [len(found), *(value for column in columns for value in column)]
 
 
 def materialised(builder: Builder, name: str, target: tuple[int, ...]) -> Location:
