@@ -2,12 +2,14 @@
 
     python benchmarks/translation.py [--models multi30k_en_de_softmax] [--beams 1 4]
                                      [--results FILE] [--limit N] [--split val] [--seed 1]
+                                     [--pairs 256]
 
 Translates test_2016_flickr with the float model and with its program, each greedily and with beam
 4, by the same searches. A cell that is in the JSON file (benchmarks/translation.json) is not
 measured again; models whose folder is not there are left out. At the end the table of
-docs/sequence.md is written, unless ``--results`` names another file. ``--split`` and ``--seed``,
-with such a file, show what chance does: other sentences, other pairs to calibrate with.
+docs/sequence.md is written, unless ``--results`` names another file. ``--split``, ``--seed``
+and ``--pairs``, with such a file, show what chance does: other sentences, other or fewer pairs to
+calibrate with.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ from intformer.quantize.api import quantize
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "translation.json"
-SPLIT, CALIBRATION = "test_2016_flickr", 256
+SPLIT, CALIBRATION = "test_2016_flickr", 1024
 PAIRS = {"en_de": "En→De", "en_fr": "En→Fr", "de_en": "De→En"}
 RECIPES = {"softmax": "intformer", "integer": "integer-transformer"}
 MODELS = [f"multi30k_{pair}_{variant}" for pair in PAIRS for variant in RECIPES]
@@ -46,14 +48,16 @@ BEGIN, END = "<!-- written by benchmarks/translation.py -->", "<!-- end -->"
 Results = dict[str, dict[str, Any]]
 
 
-def calibrated(source: Any, vocabulary: Vocabulary, data: str, seed: int | None) -> Iterator[Any]:
+def calibrated(
+    source: Any, vocabulary: Vocabulary, data: str, pairs: int, seed: int | None
+) -> Iterator[Any]:
     """Pairs for calibration: spread evenly over the training text, or drawn by a seed."""
     if seed is None:
-        return calibration(source, data, CALIBRATION)
+        return calibration(source, data, pairs)
     text = open_parallel(data, source.preprocess.pair, "train")
-    rows = np.random.default_rng(seed).choice(len(text), CALIBRATION, replace=False)
-    pairs = [text.source[i] for i in rows], [text.target[i] for i in rows]
-    return pair_feeds(vocabulary, *pairs, source.preprocess.max_length, 8)
+    rows = np.random.default_rng(seed).choice(len(text), pairs, replace=False)
+    both = [text.source[i] for i in rows], [text.target[i] for i in rows]
+    return pair_feeds(vocabulary, *both, source.preprocess.max_length, 8)
 
 
 def measure(model: str, beams: list[int], args: argparse.Namespace) -> Results:
@@ -62,7 +66,7 @@ def measure(model: str, beams: list[int], args: argparse.Namespace) -> Results:
     preprocess = preprocess_of(source)
     vocabulary = Vocabulary.of_file(preprocess.tokenizer_file, preprocess.special)
     data = str(find_data("multi30k"))
-    samples = calibrated(source, vocabulary, data, args.seed)
+    samples = calibrated(source, vocabulary, data, args.pairs, args.seed)
     program = quantize(source, samples, RECIPES[model.split("_")[-1]])
     describe(program, source, f"zoo:{model}", None)
     text = open_parallel(data, preprocess.pair, args.split).limited(args.limit)
@@ -125,10 +129,12 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="sentences; a table needs all")
     parser.add_argument("--split", default=SPLIT, help="sentences to translate")
     parser.add_argument("--seed", type=int, help="draws the pairs of the calibration")
+    parser.add_argument("--pairs", type=int, default=CALIBRATION, help="pairs to calibrate with")
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args()
-    if args.results == RESULTS and (args.split != SPLIT or args.seed is not None):
-        parser.error("--split and --seed need a --results of their own")
+    table_of = (args.split, args.seed, args.pairs)
+    if args.results == RESULTS and table_of != (SPLIT, None, CALIBRATION):
+        parser.error("--split, --seed and --pairs need a --results of their own")
     if find_data("multi30k") is None:
         sys.exit("multi30k is missing: set INTFORMER_DATA")
     results = json.loads(args.results.read_text()) if args.results.is_file() else {}
