@@ -98,11 +98,6 @@ constexpr Operation kOperations[] = {
 
 }  // namespace
 
-const Operation* elementwise_operation(const std::string& name) {
-  for (const Operation& known : kOperations) {
-    if (name == known.name) return &known;
-  }
-  return nullptr;
-}
+std::span<const Operation> elementwise_operations() { return kOperations; }
 
 }  // namespace intformer

@@ -125,11 +125,6 @@ constexpr Operation kOperations[] = {
 
 }  // namespace
 
-const Operation* sequence_operation(const std::string& name) {
-  for (const Operation& known : kOperations) {
-    if (name == known.name) return &known;
-  }
-  return nullptr;
-}
+std::span<const Operation> sequence_operations() { return kOperations; }
 
 }  // namespace intformer

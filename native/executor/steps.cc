@@ -350,7 +350,8 @@ void softmax_run(const Step& step, const Pointers& pointers, Range rows, std::by
   kernels().products->softmax(s, rows, scratch);
 }
 
-int64_t second_number(const Step& step) { return step.numbers.at(1); }
+// The weights of a row in whole vectors.
+int64_t softmax_scratch(const Step& step) { return 4 * round_up(step.numbers.at(1), 16); }
 
 constexpr Operation kOperations[] = {
     {"gemm", gemm_units, gemm_run, gemm_scratch},
@@ -367,17 +368,19 @@ constexpr Operation kOperations[] = {
     {"max", first_number, max_run, nullptr},
     {"matmul", first_number, matmul_run, nullptr},
     {"depthwise", first_number, depthwise_run, nullptr},
-    {"softmax", first_number, softmax_run, second_number},
+    {"softmax", first_number, softmax_run, softmax_scratch},
 };
 
 }  // namespace
 
 const Operation& operation(const std::string& name) {
-  for (const Operation& known : kOperations) {
-    if (name == known.name) return known;
+  const std::span<const Operation> families[] = {kOperations, elementwise_operations(),
+                                                 sequence_operations()};
+  for (const auto& family : families) {
+    for (const Operation& known : family) {
+      if (name == known.name) return known;
+    }
   }
-  if (const Operation* known = elementwise_operation(name)) return *known;
-  if (const Operation* known = sequence_operation(name)) return *known;
   throw std::invalid_argument("unknown step " + name);
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -29,11 +30,9 @@ struct Step {
   std::vector<int64_t> numbers;
 };
 
-// An operation on single values called `name`, or null.
-const Operation* elementwise_operation(const std::string& name);
-
-// An operation of sequence models called `name`, or null.
-const Operation* sequence_operation(const std::string& name);
+// Operations on single values, and those of sequence models.
+std::span<const Operation> elementwise_operations();
+std::span<const Operation> sequence_operations();
 
 // The operation called `name`; throws std::invalid_argument if there is none.
 const Operation& operation(const std::string& name);

@@ -1,5 +1,5 @@
 // 512-bit integer vectors. Each including file has another instruction set, hence all names are
-// local. local.
+// local.
 #pragma once
 
 #include <immintrin.h>
