@@ -15,6 +15,7 @@
 #include "x86_forms.h"
 #endif
 #include "../simd/deliver.h"
+#include "../simd/exponent.h"
 #include "probabilities.h"
 
 namespace intformer {
@@ -230,36 +231,6 @@ int32_t settle(const Work& w, const uint8_t* q, int32_t* scores) {
   return Isa::maximum(most);
 }
 
-struct Exponent {
-  V limit, multiplier, half, steps, fraction, quadratic, linear, constant, one_half, scale;
-  int shift;
-};
-
-Exponent exponent_of(const Attention& a) {
-  return {Isa::set(a.limit),
-          Isa::set(a.multiplier),
-          Isa::set(1 << (a.exp_shift - 1)),
-          Isa::set(kExpSteps),
-          Isa::set((1 << kExpBits) - 1),
-          Isa::set(kExpQuadratic),
-          Isa::set(kExpLinear),
-          Isa::set(kExpConstant),
-          Isa::set(1 << (kExpScale - 1)),
-          Isa::set(kExpScale),
-          a.exp_shift};
-}
-
-// arith.softmax_weights of the distances to the maximum.
-inline V weights_of(const Exponent& e, V distance) {
-  const V product = Isa::mul(Isa::min(distance, e.limit), e.multiplier);
-  const V exponent = Isa::min(Isa::sra(Isa::add(product, e.half), e.shift), e.steps);
-  const V octave = Isa::sra(exponent, kExpBits), fraction = Isa::both(exponent, e.fraction);
-  const V slope = Isa::sub(e.linear, Isa::mul(fraction, e.quadratic));
-  const V curve = Isa::sub(e.constant, Isa::mul(fraction, slope));
-  const V rounded = Isa::add(curve, Isa::sll_each(e.one_half, octave));
-  return Isa::srl_each(rounded, Isa::add(e.scale, octave));
-}
-
 constexpr DType kWeightType = kNarrow ? DType::u8 : DType::i16;
 
 int32_t fill_weights(const Work& w, const Exponent& e, int32_t most, const int32_t* scores,
@@ -375,7 +346,7 @@ void attend_rows(const Work& w, const Scoring& c, const uint8_t* q, int count, c
 void attend(const Attention& a, int64_t unit, Range queries, std::byte* scratch) {
   const Layout l = layout_of(a.keys, a.size, a.value_size);
   const Work w{a, l, packed_of(a, unit, l.bytes), scratch};
-  const Scoring c{exponent_of(a), probability_of(a)};
+  const Scoring c{exponent_of(a.limit, a.multiplier, a.exp_shift), probability_of(a)};
   const int64_t image = unit / a.heads, head = unit % a.heads;
   const int64_t out = (image * a.queries * a.heads + head) * a.value_size;
   for (int64_t t = queries.begin; t < queries.end; t += kRows) {

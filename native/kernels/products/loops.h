@@ -13,6 +13,11 @@
 #include "plain_cells.h"
 #include "plain_product.h"
 #endif
+#if defined(__AVX2__) || defined(__ARM_FEATURE_DOTPROD)
+#include "simd_softmax.h"
+#else
+#include "plain_softmax.h"
+#endif
 
 namespace intformer {
 namespace {
@@ -41,24 +46,6 @@ void window_sums(const Depthwise& d, int64_t image, int64_t top, int64_t left, i
   }
 }
 
-void softmax_row(const SoftmaxRows& s, int64_t row, uint8_t* weights) {
-  const int16_t* x = s.x + row * s.columns;
-  int32_t most = INT32_MIN, total = 0;
-  for (int64_t j = 0; j < s.columns; ++j) most = x[j] > most ? x[j] : most;
-  const int32_t half = 1 << (s.exp_shift - 1);
-  for (int64_t j = 0; j < s.columns; ++j) {
-    const int32_t distance = most - x[j] < s.limit ? most - x[j] : s.limit;
-    const int32_t exponent = (distance * s.multiplier + half) >> s.exp_shift;
-    weights[j] = exp2_weight(exponent < kExpSteps ? exponent : kExpSteps);
-    total += weights[j];
-  }
-  const int64_t inverse = s.gain / (total < 255 ? 255 : total);
-  for (int64_t j = 0; j < s.columns; ++j) {
-    const int64_t value = wrap_add(wrap_mul(weights[j], inverse), s.offset);
-    store(s.out, s.out_type, row * s.columns + j, shifted(value, s.shift));
-  }
-}
-
 void depthwise(const Depthwise& d, Range rows) {
   for (int64_t row = rows.begin; row < rows.end; ++row) {
     const int64_t image = row / d.out_h, top = row % d.out_h * d.stride_h - d.pad_h;
@@ -66,12 +53,6 @@ void depthwise(const Depthwise& d, Range rows) {
       window_sums(d, image, top, j * d.stride_w - d.pad_w,
                   d.out + (row * d.out_w + j) * d.channels);
     }
-  }
-}
-
-void softmax(const SoftmaxRows& s, Range rows, std::byte* scratch) {
-  for (int64_t row = rows.begin; row < rows.end; ++row) {
-    softmax_row(s, row, reinterpret_cast<uint8_t*>(scratch));
   }
 }
 
