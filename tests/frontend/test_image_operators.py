@@ -109,6 +109,12 @@ LAYERS = {
     "padded convolution of windows": (of_windows, {"layer": nn.Conv2d(8, 6, 3, 2, 1)}),
     "convolution of windows in steps": (of_windows, {"layer": nn.Conv2d(8, 6, 2, 3, 1)}),
     "channels of windows": (of_windows, {"layer": nn.Conv2d(8, 8, 3, 1, 1, groups=8)}),
+    "groups of windows": (of_windows, {"layer": nn.Conv2d(8, 12, 3, 1, 1, groups=4)}),
+    "pointwise groups": (of_windows, {"layer": nn.Conv2d(8, 12, 1, groups=4)}),
+    "too many pointwise groups": (
+        lambda m, x: m.layer(torch.cat([x, torch.tanh(x)] * 32, 1)),
+        {"layer": nn.Conv2d(512, 64, 1, groups=32)},
+    ),
     "maximum of windows": (of_windows, {"layer": nn.MaxPool2d(3, 2, 1)}),
     "einsum with a table": (relative_rows, {"table": nn.Linear(8, SIZE * 5, bias=False)}),
     "einsum of two values": (both_computed, {}),

@@ -16,6 +16,9 @@ from intformer.frontend.aten import Writer, every, maps
 from intformer.frontend.aten_moves import filled, padded
 from intformer.ir.graph import Array
 
+MOST_JOINED = 256
+"""Channels that groups of a 1 x 1 convolution may have together in one product."""
+
 
 @maps("conv2d", "conv1d")
 def _convolution(
@@ -172,7 +175,10 @@ def _grouped(
     groups: int,
     attrs: dict[str, Any],
 ) -> str:
-    """A convolution for each group of channels."""
+    """A convolution for each group of channels, or for several of them together."""
+    kernel, groups = _together(kernel, groups)
+    if groups == 1:
+        return convolved(w, x, kernel, bias, name, groups, attrs)
     width, out = kernel.shape[1], len(kernel) // groups
     parts = []
     for g in range(groups):
@@ -181,6 +187,21 @@ def _grouped(
         weight = w.constant(name, kernel[rows])
         parts.append(w.emit_with("conv2d", [piece, weight, *extra], attrs))
     return w.emit("concat", *parts, axis=1)
+
+
+def _together(kernel: Array, groups: int) -> tuple[Array, int]:
+    """Groups of 1 x 1 convolutions joined up to ``MOST_JOINED`` channels, zeros between them: one
+    product with zeros takes less time than a slice, a product and a copy for each group."""
+    out, width, *size = kernel.shape
+    if tuple(size) != (1, 1):
+        return kernel, groups
+    wanted = max(1, MOST_JOINED // width)
+    joined = next(n for n in range(min(wanted, groups), 0, -1) if groups % n == 0)
+    apart = kernel.reshape(groups // joined, joined, out // groups, width)
+    wide = np.zeros((groups // joined, joined, out // groups, joined, width), kernel.dtype)
+    for index in range(joined):
+        wide[:, index, :, index] = apart[:, index]
+    return wide.reshape(out, joined * width, 1, 1), groups // joined
 
 
 @maps("im2col")

@@ -56,6 +56,8 @@ def _accumulate_windows(context: Context, request: Request, node: Node) -> Accum
         x, scale = channels_last(context, request, value, "narrow"), affine.scale
         zero = np.full(channels, float(affine.zero_point))
     kernel = weight_shape(context, node)[-2:]
+    if node.op == "conv2d" and _are_pixels(node, kernel):
+        return _emit(context, node, "linear", x, weight, scale, zero)
     pad = context.constant(f"{node.output}.pad", np.floor(zero + 0.5).astype(np.uint8))
     attrs = window_attributes(context, x, node, kernel)
     if node.op == "depthwise":
@@ -63,6 +65,11 @@ def _accumulate_windows(context: Context, request: Request, node: Node) -> Accum
     windows = context.emit("patches", (x, pad), node.name, f"{node.output}.patches", **attrs)
     tiled = np.tile(zero, kernel[0] * kernel[1])
     return _emit(context, node, "linear", windows, weight, scale, tiled)
+
+
+def _are_pixels(node: Node, kernel: tuple[int, ...]) -> bool:
+    """Whether the windows of a convolution are the pixels as they lie."""
+    return (kernel, node.numbers("stride"), node.numbers("padding")) == ((1, 1), (1, 1), (0, 0))
 
 
 def window_attributes(
