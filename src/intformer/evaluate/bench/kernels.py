@@ -36,7 +36,7 @@ TURN, COPY_SECONDS, MANY_THREADS_SECONDS = 0.001, 0.0003, 0.004
 whole on a busy machine, and calls hold several copies of a small kernel, as a model has them: most
 where several threads work, since every call wakes them."""
 
-FEWEST, KERNEL_SECONDS = 5, 2.0
+FEWEST, KERNEL_SECONDS = 5, 4.0
 """Turns that slow kernels have at least, and seconds after which there are no more of them."""
 
 PROBE_ROUNDS = 100_000
@@ -138,11 +138,22 @@ def _in_process(plan: KernelPlan, level: str) -> list[KernelRow]:
 
 
 def measure_here(plan: KernelPlan) -> Iterator[KernelRow]:
-    """Rows of the level of this process."""
+    """Rows of the level of this process.
+
+    Kernels of one number of threads take turns, so that each has its part of the quiet moments of
+    a busy machine.
+    """
     for threads in plan.threads:
-        for kernel in _kernels(plan):
-            if not plan.kernels or kernel.name in plan.kernels:
-                yield _measure(kernel, threads, plan.rounds)
+        entrants = [
+            _Entrant(kernel, threads)
+            for kernel in _kernels(plan)
+            if not plan.kernels or kernel.name in plan.kernels
+        ]
+        for turn in range(plan.rounds):
+            for entrant in entrants:
+                if turn < FEWEST or entrant.spent < KERNEL_SECONDS:
+                    entrant.take_turn()
+        yield from (entrant.row() for entrant in entrants)
 
 
 def _kernels(plan: KernelPlan) -> Iterator[Kernel]:
@@ -152,34 +163,46 @@ def _kernels(plan: KernelPlan) -> Iterator[Kernel]:
         yield from others(plan.rows, width)
 
 
-def _measure(kernel: Kernel, threads: int, rounds: int) -> KernelRow:
-    """Turns of the kernel and of its limit, one after the other."""
-    form = _form(kernel)
-    run, work = _prepared(kernel, threads)
-    rates, limits, exact = [], [], []
-    start = time.perf_counter()
-    for turn in range(rounds):
-        if turn >= FEWEST and time.perf_counter() - start > KERNEL_SECONDS:
-            break
-        limits.append(_limit(kernel, form, threads))
-        exact.append(_limit(kernel, _exact_form(), threads) if kernel.macs else limits[-1])
-        rates.append(work / _seconds(run, threads))
-    return KernelRow(
-        native.level(),
-        kernel.name,
-        kernel.weights,
-        form.name.lower() if kernel.macs else "",
-        kernel.rows,
-        kernel.depth,
-        kernel.columns,
-        threads,
-        "GMAC/s" if kernel.macs else "GB/s",
-        max(rates),
-        median(rates),
-        max(limits),
-        median(limits),
-        max(exact),
-    )
+class _Entrant:
+    """A kernel, and what its turns and those of its limits have shown."""
+
+    def __init__(self, kernel: Kernel, threads: int) -> None:
+        self.kernel, self.threads, self.form = kernel, threads, _form(kernel)
+        self.run, self.work = _prepared(kernel, threads)
+        self.rates: list[float] = []
+        self.limits: list[float] = []
+        self.exact: list[float] = []
+        self.spent = 0.0
+
+    def take_turn(self) -> None:
+        """Its limit, the exact limit of the level, and the kernel, one after the other."""
+        start = time.perf_counter()
+        self.limits.append(_limit(self.kernel, self.form, self.threads))
+        has_forms = self.kernel.macs and self.form is not _exact_form()
+        exact = _limit(self.kernel, _exact_form(), self.threads) if has_forms else self.limits[-1]
+        self.exact.append(exact)
+        self.rates.append(self.work / _seconds(self.run, self.threads))
+        self.spent += time.perf_counter() - start
+
+    def row(self) -> KernelRow:
+        """The fastest and the median of its turns."""
+        kernel = self.kernel
+        return KernelRow(
+            native.level(),
+            kernel.name,
+            kernel.weights,
+            self.form.name.lower() if kernel.macs else "",
+            kernel.rows,
+            kernel.depth,
+            kernel.columns,
+            self.threads,
+            "GMAC/s" if kernel.macs else "GB/s",
+            max(self.rates),
+            median(self.rates),
+            max(self.limits),
+            median(self.limits),
+            max(self.exact),
+        )
 
 
 def _prepared(kernel: Kernel, threads: int) -> tuple[Callable[[], None], float]:
