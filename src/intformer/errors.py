@@ -27,6 +27,10 @@ class ArtifactError(VerifyError):
     """A file is not a sound intformer artifact."""
 
 
+class ForeignFileError(ArtifactError):
+    """A file is no program of intformer at all: an image, a float model, an empty file."""
+
+
 class InputError(IntformerError):
     """Data given to a program or a command has the wrong shape, dtype, range or content."""
 

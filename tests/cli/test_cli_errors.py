@@ -61,9 +61,14 @@ def test_folder_as_program(tmp_path):
     assert "is a folder" in refused(BAD_INPUT, "verify", tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04rest", b"\x80\x04pickle"])
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04rest", b"\x80\x04pickle", b"\x89PNG\r\n"])
 def test_file_that_is_no_program(tmp_path, content):
     (tmp_path / "x.onnx").write_bytes(content)
+    assert "x.onnx" in refused(BAD_INPUT, "verify", tmp_path / "x.onnx")
+
+
+def test_damaged_file(tmp_path):
+    (tmp_path / "x.onnx").write_bytes(b"hello")
     assert "x.onnx" in refused(FAILED, "verify", tmp_path / "x.onnx")
 
 
@@ -73,7 +78,7 @@ def test_truncated_program(program):
 
 
 def test_float_model_as_program(model):
-    assert "must be quantized first" in refused(FAILED, "verify", model)
+    assert "must be quantized first" in refused(BAD_INPUT, "verify", model)
 
 
 def test_program_that_overflows(program):
@@ -300,3 +305,19 @@ def test_interrupt(program, monkeypatch):
 
     monkeypatch.setattr("intformer.program.load", interrupted)
     assert intformer("verify", program).status == 130
+
+
+def test_cut_of_what_is_no_onnx_file(tmp_path):
+    arguments = ["quantize", "zoo:vit_cifar10", "--data", "photographs", "--output", "head"]
+    message = refused(BAD_INPUT, *arguments, "-o", tmp_path / "x.onnx")
+    assert "--output head: only a float .onnx file can be cut, not zoo:vit_cifar10" in message
+
+
+def test_override_that_matches_no_layer(tmp_path):
+    (tmp_path / "r.toml").write_text('[overrides."blocks.0.mlp.fc7"]\nweight_bits = 4\n')
+    arguments = ["quantize", "zoo:vit_cifar10", "--data", "photographs", "--samples", 2]
+    message = refused(
+        BAD_INPUT, *arguments, "--recipe", tmp_path / "r.toml", "-o", tmp_path / "x.onnx"
+    )
+    assert "override 'blocks.0.mlp.fc7' matches no layer" in message
+    assert "near it: " in message and "blocks.0.mlp.fc1" in message

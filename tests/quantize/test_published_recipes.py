@@ -144,6 +144,19 @@ def test_what_falls_short_falls_back_and_says_so() -> None:
         assert "dB on calibration data, below 60" in entry["reason"]
 
 
+def test_published_recipes_stay_as_published_however_bad() -> None:
+    torch.manual_seed(0)
+    block = Wide()
+    block.fc1.weight.data /= 14
+    block.fc1.bias.data -= 6  # what GELU makes of that is close to nothing
+    graph = graph_of(Tokens(block))
+    recipe = {"base": "i-vit-published", "activation_bits": 4, "rounding": "nearest"}
+    program = intformer.quantize(graph, [pictures(16)], recipe=recipe)
+    found = [entry for entry in recorded(program) if entry["kind"] == "gelu"]
+    assert min(entry["snr_db"] for entry in found) < 0
+    assert {entry["operator"] for entry in found} == {"shiftgelu-published"}
+
+
 def test_published_shiftmax_leaves_masked_attention_to_ours() -> None:
     program = intformer.quantize(bert(), [sentences(8)], recipe="i-vit-published")
     reasons = [entry["reason"] for entry in recorded(program) if "asked" in entry]

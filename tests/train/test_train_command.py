@@ -82,6 +82,29 @@ def test_stopped_and_resumed(folder: Path, tmp_path: Path) -> None:
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
 
 
+def test_resuming_with_other_options_is_refused(folder: Path, tmp_path: Path) -> None:
+    assert train(folder, tmp_path / "b.onnx", "--stop-after", 2).status == 130
+    other = train(folder, tmp_path / "b.onnx", "--resume", "--lr", 0.002)
+    assert other.status == 2 and "--lr 0.002" in other.stderr and "has 0.001" in other.stderr
+    assert train(folder, tmp_path / "b.onnx", "--resume").status == 0
+
+
+def test_a_mistyped_command_loses_nothing(folder: Path, tmp_path: Path) -> None:
+    """What resuming needs is overwritten by nothing that cannot train."""
+    assert train(folder, tmp_path / "b.onnx", "--stop-after", 2).status == 130
+    options = (tmp_path / "b.train" / "options.json").read_bytes()
+    for wrong in (("--data", tmp_path / "nowhere"), ("--recipe", "nonsense")):
+        assert train(folder, tmp_path / "b.onnx", "--lr", 0.5, *wrong).status == 2
+    assert (tmp_path / "b.train" / "options.json").read_bytes() == options
+    assert train(folder, tmp_path / "c.onnx", "--recipe", "nonsense").status == 2
+    assert not (tmp_path / "c.train").exists()
+
+
+def test_output_is_checked_before_the_training(folder: Path, tmp_path: Path) -> None:
+    done = train(folder, tmp_path)
+    assert done.status == 2 and "is a folder" in done.stderr and "training" not in done.stderr
+
+
 def test_float_training_writes_weights_of_the_model(folder: Path, tmp_path: Path) -> None:
     done = train(
         folder, tmp_path / "w.safetensors", "--float", "--epochs", 3, "--val", folder / "pictures"
@@ -97,7 +120,7 @@ def test_float_training_writes_weights_of_the_model(folder: Path, tmp_path: Path
     ("options", "message"),
     [
         (("--crop", "square"), "auto, pad, resized, none"),
-        (("--lr", -1), "learning-rate"),
+        (("--lr", -1), "--lr -1"),
         (("--resume",), "no options of a training"),
         (("--recipe", "nonsense"), "unknown recipe"),
     ],

@@ -10,7 +10,7 @@ from intformer.artifact.functions import needed_functions
 from intformer.artifact.mapped import MappedFile, map_file
 from intformer.artifact.read import Reader
 from intformer.artifact.wire import Message
-from intformer.errors import ArtifactError, VerifyError
+from intformer.errors import ArtifactError, ForeignFileError, VerifyError
 from intformer.ir.graph import Graph
 from intformer.ir.verify import verify
 
@@ -21,6 +21,8 @@ _FOREIGN = {
     b"\x80\x04": "a Python pickle",
     b"\x80\x05": "a Python pickle",
     b"GGUF": "a GGUF file",
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
 }
 """First bytes of files that are taken for artifacts now and then."""
 
@@ -97,16 +99,16 @@ def _program(content: bytes | memoryview, mapped: MappedFile | None) -> Graph:
 
 def _check_kind(content: bytes | memoryview) -> None:
     if not len(content):
-        raise ArtifactError("the file is empty")
+        raise ForeignFileError("the file is empty")
     for magic, kind in _FOREIGN.items():
         if content[: len(magic)] == magic:
-            raise ArtifactError(f"this is {kind}; programs are .onnx files written by intformer")
+            raise ForeignFileError(f"this is {kind}; programs are .onnx files written by intformer")
 
 
 def _check_producer(data: memoryview) -> None:
     producer = wire.first(data, 2)
     if producer != schema.PRODUCER:
-        raise ArtifactError(
+        raise ForeignFileError(
             f"written by {producer[:40]!r}, not by intformer: a float model must be quantized first"
         )
 
@@ -137,8 +139,8 @@ def _check_versions(model: Message, metadata: dict[str, str]) -> None:
         )
     if metadata.get(schema.KEY_FORM) != '"structured"':
         raise ArtifactError(
-            "this is the flat form, which has no operator boundaries: "
-            "load the structured file it was made with"
+            "this is the flat form, which has no operator boundaries: load the structured file "
+            "it was made with, or quantize again without --flat"
         )
     if model.get("ir_version") != schema.IR_VERSION:
         raise ArtifactError(

@@ -103,6 +103,25 @@ def writing(path: Path) -> Iterator[Path]:
     Raises:
         InputError: the folder is missing or cannot be written, or ``path`` is a folder.
     """
+    temporary = _temporary(path)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Before long work: that its result can be written.
+
+    Raises:
+        InputError: as ``writing``.
+    """
+    _temporary(path).unlink()
+
+
+def _temporary(path: Path) -> Path:
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give a file name")
     try:
@@ -110,13 +129,7 @@ def writing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
     os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    return Path(name)
 
 
 def _umask() -> int:

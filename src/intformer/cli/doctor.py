@@ -19,6 +19,8 @@ PACKAGES = {
     "nncf": "quantizes for OpenVINO in bench",
     "torch": "captures and quantizes models",
     "timm": "timm:NAME sources",
+    "torchvision": "what timm cannot be imported without",
+    "accelerate": "intformer train",
     "transformers": "hf:FOLDER sources",
     "tokenizers": "text input",
     "sentencepiece": "text input of Marian models",

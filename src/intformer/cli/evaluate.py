@@ -75,6 +75,10 @@ def evaluate(
             measured = measure_sequences(program, source, choices, progress)
         else:
             measured = _measure(program, source, data, limit, batch_size, tokenizer, progress)
+    if source is None and measured.get("top1", 0.0) is None:
+        console.notice(
+            f"{data} has no labels; --against SOURCE measures agreement with its float model"
+        )
     if as_json:
         console.print_json(measured)
         return

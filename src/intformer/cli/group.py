@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from intformer.errors import IntformerError, VerifyError
+from intformer.errors import ForeignFileError, IntformerError, VerifyError
 
 BAD_INPUT, FAILED_VERIFICATION, DEFECT, INTERRUPTED = 2, 1, 3, 130
 """Exit statuses; 0 is success."""
@@ -47,6 +47,8 @@ class Commands(TyperGroup):
 
 
 def _report(error: Exception) -> int:
+    if isinstance(error, ForeignFileError):
+        return _say(f"error: {error}", BAD_INPUT)
     if isinstance(error, VerifyError):
         return _say(f"error: {error}", FAILED_VERIFICATION)
     if isinstance(error, IntformerError):
@@ -57,8 +59,8 @@ def _report(error: Exception) -> int:
         return _say(f"error: {_missing(error)}", BAD_INPUT)
     if isinstance(error, MemoryError):
         return _say("error: not enough memory; use fewer samples or smaller batches", BAD_INPUT)
-    if isinstance(error, OSError) and error.filename is not None:
-        return _say(f"error: {error.filename}: {error.strerror}", BAD_INPUT)
+    if isinstance(error, OSError):
+        return _say(f"error: {error.filename or 'output'}: {error.strerror or error}", BAD_INPUT)
     what = f"{type(error).__name__}: {error}"
     return _say(f"error: a defect of intformer: {what} (INTFORMER_DEBUG=1 shows more)", DEFECT)
 

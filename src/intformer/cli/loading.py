@@ -26,7 +26,8 @@ def load_program(file: Path, threads: int | None = None) -> Program:
         VerifyError: the file is not a sound program.
     """
     if not file.is_file():
-        raise InputError(f"{file}: no such file" if not file.exists() else f"{file}: is a folder")
+        kind = "is a folder" if file.is_dir() else "is no regular file"
+        raise InputError(f"{file}: {kind if file.exists() else 'no such file'}")
     from intformer.program import load
 
     return load(file, threads=threads)
@@ -40,6 +41,8 @@ def load_source(name: str, weights: Path | None, output: str | None) -> Source:
     """
     from intformer.frontend.sources import load_source as load
 
+    if output and not name.endswith(".onnx"):
+        raise InputError(f"--output {output}: only a float .onnx file can be cut, not {name}")
     return load(name, weights=weights, outputs=[output] if output else None)
 
 

@@ -16,9 +16,11 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="DATA",
-        help="A folder of images (one sub-folder per class, or flat), a Parquet file with columns "
-        "'image' and 'label', the word 'photographs' (pictures inside scikit-image), or for text "
-        "encoders a CSV file of sentence,sentence,score or a text file.",
+        help="Images: a folder (one sub-folder per class, or flat), a Parquet file with columns "
+        "'image' and 'label', or the word 'photographs' (pictures inside scikit-image). Text "
+        "encoders: a CSV file of sentence,sentence,score or a text file. Translation: a .tsv file "
+        "of pairs, or a folder with train.en, train.de, ... (also .gz). Language models: a text "
+        "file. What is not there is looked for in the folder INTFORMER_DATA.",
     ),
 ]
 
@@ -29,7 +31,9 @@ Against = Annotated[
 
 Weights = Annotated[
     Path | None,
-    typer.Option("--weights", metavar="FILE", help="Checkpoint for timm:NAME (.safetensors)."),
+    typer.Option(
+        "--weights", metavar="FILE", help="Checkpoint for timm:NAME (.safetensors or .pth)."
+    ),
 ]
 
 Output = Annotated[

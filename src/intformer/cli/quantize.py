@@ -19,7 +19,7 @@ def quantize(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="zoo:NAME, timm:NAME (with --weights), hf:FOLDER, or a float .onnx file.",
+            help="zoo:NAME, timm:NAME, hf:FOLDER, or a float .onnx file.",
         ),
     ],
     data: Data,
@@ -34,7 +34,12 @@ def quantize(
     output: Output = None,
     pair: Pair = None,
     flat: Annotated[
-        bool, typer.Option("--flat", help="Write the flat form, for other engines (see export).")
+        bool,
+        typer.Option(
+            "--flat",
+            help="Write the flat form, which other engines read and "
+            "intformer does not (export makes it from the structured one).",
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:

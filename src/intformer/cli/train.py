@@ -186,8 +186,10 @@ class Job:
     ) -> None:
         """Train and write the result; ends with status 130 where the training is not complete."""
         start = time.perf_counter()
+        console.check_writable(self.out)
         accelerator = _accelerator()
-        self._open_folder(main=accelerator.is_main_process)
+        if self.resume:
+            self.options = self._stored_options()
         self.loaded = load_source(self.source, self.weights, None)
         with console.stages() as progress:
             trainer = self._trainer(accelerator, progress, save_every, tensorboard)
@@ -200,14 +202,19 @@ class Job:
         if accelerator.is_main_process:
             self._finish(trainer, time.perf_counter() - start, as_json=as_json)
 
-    def _open_folder(self, *, main: bool) -> None:
-        from intformer.train.options import Options
+    def _stored_options(self) -> Options:
+        """Of the training that goes on. What the command line says too must be the same."""
+        from intformer.train.options import Options, command_line
 
-        if self.resume:
-            self.options = Options.load(self.work / OPTIONS)
-        elif main:
-            self.work.mkdir(parents=True, exist_ok=True)
-            self.options.save(self.work / OPTIONS)
+        stored, usual = Options.load(self.work / OPTIONS), Options()
+        for name, value in vars(self.options).items():
+            known = getattr(stored, name)
+            if value not in (known, getattr(usual, name)):
+                raise InputError(
+                    f"{command_line(name)} {value}: the training in {self.work} has {known}; "
+                    "leave it out to resume, or train anew without --resume"
+                )
+        return stored
 
     def _trainer(
         self, accelerator: Accelerator, progress: Any, save_every: int, tensorboard: bool
@@ -229,7 +236,7 @@ class Job:
             Place(accelerator.process_index, accelerator.num_processes),
             self.workers,
         )
-        student = self._student(progress, main=accelerator.is_main_process)
+        student = self._student(progress, accelerator.is_main_process and not self.resume)
         teacher = Teacher(self.loaded, accelerator.device) if self.options.distill else None
         return Trainer(
             accelerator,
@@ -244,24 +251,28 @@ class Job:
             progress=progress if accelerator.is_main_process else None,
         )
 
-    def _student(self, progress: Any, *, main: bool) -> Any:
+    def _student(self, progress: Any, keep: bool) -> Any:
+        """The model to train; ``keep`` what resuming needs, once nothing can fail any more."""
         from intformer.quantize.qat import load_twin, prepare, save_twin
         from intformer.train.student import FloatStudent
 
-        if self.float_only:
-            return FloatStudent(self.loaded)
-        if self.resume:
+        if self.resume and not self.float_only:
             return load_twin(self.work / TWIN)
-        twin = prepare(
-            self.loaded,
-            calibration(self.loaded, self.data, self.samples),
-            self.recipe,
-            learn_scales=self.options.learn_scales,
-            progress=progress,
-        )
-        if main:
-            save_twin(twin, self.work / TWIN)
-        return twin
+        student: Any = FloatStudent(self.loaded) if self.float_only else None
+        if student is None:
+            student = prepare(
+                self.loaded,
+                calibration(self.loaded, self.data, self.samples),
+                self.recipe,
+                learn_scales=self.options.learn_scales,
+                progress=progress,
+            )
+        if keep:
+            self.work.mkdir(parents=True, exist_ok=True)
+            self.options.save(self.work / OPTIONS)
+            if not self.float_only:
+                save_twin(student, self.work / TWIN)
+        return student
 
     def _score(self, student: Any) -> float:
         """Top-1 in percent of the integer program (or float module) on ``--val``."""

@@ -9,7 +9,10 @@ import typer
 
 TrainingSource = Annotated[
     str,
-    typer.Argument(metavar="SOURCE", help="The trained float model: zoo:NAME or timm:NAME."),
+    typer.Argument(
+        metavar="SOURCE",
+        help="The trained float image model: zoo:NAME, timm:NAME, hf:FOLDER or a float .onnx file.",
+    ),
 ]
 TrainingData = Annotated[
     str,

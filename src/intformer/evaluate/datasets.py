@@ -95,7 +95,8 @@ def existing(data: str | Path) -> Path:
         return path
     found = None if path.is_absolute() else find_data(str(path))
     if found is None:
-        raise InputError(f"{path}: no such file or folder")
+        places = "" if path.is_absolute() else ", nor is it in the data folder (INTFORMER_DATA)"
+        raise InputError(f"{path}: no such file or folder{places}")
     return found
 
 

@@ -19,6 +19,9 @@ from intformer.ir.verify import Proof, verify
 PACKED = "packed weights"
 """Tensor class of weights that share a byte with another."""
 
+WEIGHTED = ("linear", "linear16", "depthwise", "embedding")
+"""Operators of layers with weights."""
+
 CLASSES = {
     "weight": "weights",
     "packed": PACKED,
@@ -52,7 +55,7 @@ class Summary:
     Attributes:
         inputs, outputs: name -> type as text.
         operators: operator -> how often.
-        layers: number of distinct layer names.
+        layers: number of layers with weights: linear ones, convolutions, embeddings.
         parameters: number of weight and embedding elements.
         bytes_by_class: tensor class -> bytes of constants, largest first.
         elements_by_class: tensor class -> elements.
@@ -95,17 +98,26 @@ def summarize(graph: Graph, proof: Proof | None = None) -> Summary:
         inputs={name: str(kind) for name, kind in graph.inputs.items()},
         outputs={name: str(graph.types[value]) for name, value in graph.outputs.items()},
         operators=dict(Counter(node.op for node in graph).most_common()),
-        layers=len({node.name for node in graph if node.name}),
+        layers=len({node.name for node in graph if node.op in WEIGHTED}),
         parameters=elements.get("weights", 0) + elements.get("embeddings", 0),
         bytes_by_class=_total(classes, {n: a.nbytes for n, a in graph.constants.items()}),
         elements_by_class=elements,
         accumulator_bits=proof.accumulator_bits,
         widest=widest(graph, proof),
         recipe=_json(graph.metadata.get("recipe")),
-        provenance=_json(graph.metadata.get("provenance")),
+        provenance=_origin(graph),
         task=_json(graph.metadata.get("task")),
         tokenizer=_tokenizer(graph.metadata.get("tokenizer")),
     )
+
+
+def _origin(graph: Graph) -> Any:
+    """Where the program comes from: what capture has seen, and the SOURCE of the command line."""
+    seen, source = (_json(graph.metadata.get(key)) for key in ("provenance", "origin"))
+    if not isinstance(source, dict):
+        return seen
+    stated = {key: value for key, value in source.items() if value is not None}
+    return {**stated, **seen} if isinstance(seen, dict) else stated
 
 
 def _tokenizer(stored: str | None) -> str | None:

@@ -307,10 +307,12 @@ class _Reader:
         return self.value(name)
 
     def _unsupported(self, node: onnx.NodeProto) -> str:
+        if node.domain == "intformer":
+            return "this is an integer program already, not a float model"
         domain = f"{node.domain}." if node.domain else ""
         return (
             f"{node.name or node.output[0]}: the ONNX operator {domain}{node.op_type} is not "
-            "supported; cut the model before it with outputs=[value name]"
+            "supported; cut the model before it with outputs=[value name] (--output VALUE)"
         )
 
 

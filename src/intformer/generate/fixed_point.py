@@ -57,8 +57,10 @@ class LogitScale:
         Raises:
             InputError: the scale or the temperature is not positive, or out of all proportion.
         """
-        if scale <= 0 or temperature <= 0:
-            raise InputError(f"logit scale {scale} and temperature {temperature} must be positive")
+        if temperature <= 0:
+            raise InputError(f"temperature {float(temperature):g} must be positive")
+        if scale <= 0:
+            raise InputError(f"logit scale {float(scale):g} must be positive")
         ratio = Fraction(scale) * LOG2_E * 2**SCORE_BITS / temperature
         shift = 31 - _exponent(ratio)
         if not 1 <= shift <= 46:

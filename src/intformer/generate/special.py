@@ -42,7 +42,10 @@ class SpecialTokens:
         """
         text = graph.metadata.get(METADATA_KEY)
         if text is None:
-            raise InputError("this program does not say which tokens start and end a text")
+            raise InputError(
+                "this program does not say which tokens start and end a text: it is no translation "
+                "or language model"
+            )
         try:
             found = json.loads(text)
             lists = {key: tuple(map(_token, found.pop(key))) for key in _LISTS if key in found}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from intformer.errors import InputError
+from intformer.errors import InputError, RecipeError
 from intformer.ir.graph import Graph
 from intformer.program import Program
 from intformer.quantize.approx.search import Search
@@ -96,6 +98,7 @@ def calibrated(
     samples = list(calibration)
     graph, pixels = float_graph(model, samples)
     _check_finite(graph)
+    _check_overrides(graph, recipe)
     if mean is not None and std is not None:
         pixels = Pixels(mean, std)
     batches = Batches(graph, samples, pixels)
@@ -130,6 +133,16 @@ def _check_finite(graph: Graph) -> None:
     for name, array in graph.constants.items():
         if not np.isfinite(array).all():
             raise InputError(f"'{name}' holds NaN or infinity: is this the right checkpoint?")
+
+
+def _check_overrides(graph: Graph, recipe: Recipe) -> None:
+    names = list(dict.fromkeys(node.name for node in graph if node.name))
+    for pattern in recipe.overrides:
+        if not any(re.search(pattern, name) for name in names):
+            near = difflib.get_close_matches(pattern, names, 3, 0.3) or names[:3]
+            raise RecipeError(
+                f"override '{pattern}' matches no layer of this model; near it: {', '.join(near)}"
+            )
 
 
 def quantize_with_meaning(

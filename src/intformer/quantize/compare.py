@@ -98,12 +98,21 @@ def _accumulate(
     floats: Mapping[str, torch.Tensor],
     integers: Mapping[str, Array],
 ) -> None:
-    """Add this batch's signal and noise energy."""
+    """Add this batch's signal and noise energy.
+
+    Raises:
+        InputError: a value has another size in the program.
+    """
     for name, each in meaning.items():
         exact = floats[name].double().numpy()
         real = (integers[each.value].astype(np.float64) - each.zero_point) * each.scale
         if each.channels_last:
             real = real.transpose(0, 3, 1, 2)
+        if real.size != exact.size:
+            raise InputError(
+                f"'{name}' has shape {exact.shape} in the float model and {real.shape} in the "
+                "program, which was not made from this model"
+            )
         noise = real.reshape(exact.shape) - exact
         sums[name] += [float((exact**2).sum()), float((noise**2).sum())]
 

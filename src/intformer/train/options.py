@@ -73,7 +73,7 @@ class Options:
             value = getattr(self, name)
             if not low <= value <= high:
                 wanted = f"between {low:g} and {high:g}" if high < math.inf else f"at least {low:g}"
-                raise InputError(f"{name.replace('_', '-')} = {value}: it must be {wanted}")
+                raise InputError(f"{command_line(name)} {value}: it must be {wanted}")
 
     def rate(self, step: int, steps: int) -> float:
         """The learning rate of step 0 .. steps - 1, as a share of the peak."""
@@ -118,3 +118,8 @@ LIMITS = {
     "freeze_after": (0.0, 1.0),
 }
 """Smallest and largest value of the numbers."""
+
+
+def command_line(name: str) -> str:
+    """How ``intformer train`` calls an option."""
+    return "--" + {"learning_rate": "lr"}.get(name, name).replace("_", "-")

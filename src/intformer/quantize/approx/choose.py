@@ -50,7 +50,7 @@ class Chooser:
             found = self.measured(node, name)
         except Unfit as error:
             return Choice(kind, OWN[kind], asked=name, reason=str(error))
-        if found.snr_db is None or found.snr_db >= limit:
+        if not limit or found.snr_db is None or found.snr_db >= limit:
             return found
         reason = f"{found.snr_db:.1f} dB on calibration data, below {limit:g}"
         return Choice(kind, OWN[kind], asked=name, reason=reason)
