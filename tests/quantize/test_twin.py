@@ -17,7 +17,12 @@ from torch import nn
 from intformer.errors import InputError
 from intformer.program import Program
 from intformer.quantize.qat import Twin, convert, load_twin, prepare, save_twin, simulate
-from intformer.quantize.qat.straight import replaced_learning
+from intformer.quantize.qat.straight import (
+    replaced,
+    replaced_learning,
+    rounded,
+    rounded_learning,
+)
 from intformer.quantize.recipe import RECIPES
 
 MODELS = ["module", "no biases", "graph", "bert", "four bits", "depthwise", "windows"]
@@ -204,12 +209,58 @@ def test_learned_scales_are_trained_and_are_the_programs(bits: tuple[int, int]) 
     assert_equal(twin, convert(twin), inputs)
 
 
-def test_every_learned_scale_has_a_gradient() -> None:
-    """Otherwise a distributed training would wait for it for ever."""
-    twin = prepare(bert_graph(), [sentences(16, 1)], learn_scales=True)
-    step(twin, sentences(8, 9))
-    assert len(twin.scale_parameters()) > 20
-    assert all(parameter.grad is not None for parameter in twin.parameters())
+class SharedNorm(nn.Module):
+    """Convolutions whose results are fused into a ReLU, and two heads behind one normalisation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 4, 4), nn.ReLU(), nn.Conv2d(16, 16, 1))
+        self.norm = nn.LayerNorm(16)
+        self.heads = nn.ModuleList([nn.Linear(16, 8), nn.Linear(16, 8)])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(self.stem(x).flatten(2).transpose(1, 2))
+        first, second = self.heads
+        return first(x[:, 0]) + second(x[:, 1])
+
+
+@pytest.mark.parametrize("learn", [False, True])
+@pytest.mark.parametrize("case", ["bert", "windows", "depthwise", "shared norm", "module"])
+def test_every_parameter_has_a_gradient(case: str, learn: bool) -> None:
+    """Otherwise a distributed training stops: each process waits for all gradients."""
+    models: dict[str, Any] = {
+        "bert": bert_graph,
+        "windows": windowed,
+        "depthwise": convolutions,
+        "shared norm": lambda: awake(SharedNorm()),
+        "module": encoder,
+    }
+    batches = sentences if case == "bert" else lambda n, seed: {"pixels": pictures(n, seed)}
+    twin = prepare(models[case](), [batches(16, 1)], learn_scales=learn)
+    step(twin, batches(8, 9))
+    assert bool(twin.scale_parameters()) == learn
+    assert [name for name, value in twin.named_parameters() if value.grad is None] == []
+
+
+@pytest.mark.parametrize("learn", [False, True])
+def test_what_is_clipped_has_no_gradient(learn: bool) -> None:
+    values = torch.tensor([-3.0, -0.2, 0.1, 0.9, 4.0], requires_grad=True)
+    exact, gain = values.detach().clamp(-1, 1), torch.zeros(5, requires_grad=True)
+    if learn:
+        replaced_learning(values, exact, -1.0, 1.0, gain.sum(), 127).sum().backward()
+    else:
+        replaced(values, exact, -1.0, 1.0, clipped=True).sum().backward()
+    assert values.grad is not None and values.grad.tolist() == [0, 1, 1, 1, 0]
+
+    weight = torch.tensor([[-3.0, 0.5], [0.9, 2.0]], requires_grad=True)
+    nearest, reach = weight.detach().clamp(-1, 1), torch.ones(2, 2)
+    if learn:
+        rounded_learning(
+            weight, nearest, reach, torch.zeros(2, requires_grad=True), 7
+        ).sum().backward()
+    else:
+        rounded(weight, nearest, reach).sum().backward()
+    assert weight.grad is not None and weight.grad.tolist() == [[0, 1], [1, 0]]
 
 
 def test_the_gradient_of_a_scale_is_that_of_the_rounding() -> None:

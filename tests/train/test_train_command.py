@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from training_case import write_pictures
+from two_processes import run_two
 
 from intformer.models.vit import VisionTransformer, ViTConfig
 from intformer.program import load
@@ -114,6 +115,18 @@ def test_float_training_writes_weights_of_the_model(folder: Path, tmp_path: Path
     after = load_file(tmp_path / "w.safetensors")
     assert {k: v.shape for k, v in after.items()} == {k: v.shape for k, v in before.items()}
     assert any((after[k] != before[k]).any() for k in before)
+
+
+@pytest.mark.parametrize("options", [(), ("--learn-scales", "--ema", 0.9)])
+def test_torchrun(options: tuple[object, ...], folder: Path, tmp_path: Path) -> None:
+    """The command in two processes, each with its half of a batch, twice: the same bytes."""
+    command = [sys.executable, "-m", "intformer.cli.main", "train", "zoo:tiny", "--data"]
+    command += [str(o) for o in (folder / "pictures", *COMMON, *options, "-o")]
+    zoo = str(folder / "zoo")
+    for out in ("a.onnx", "b.onnx"):
+        run_two([*command, out], tmp_path, INTFORMER_ZOO=zoo)
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+    assert load(tmp_path / "a.onnx").graph.outputs
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from training_case import COUNT, artifact, trainer, write_pictures
+from two_processes import run_two
 
 from intformer.errors import InputError
 from intformer.train.log import FIELDS, read_log
@@ -93,23 +92,7 @@ def test_a_training_that_diverges_says_so(data: Path, tmp_path: Path) -> None:
 def test_two_processes_make_one_program(data: Path, tmp_path: Path) -> None:
     """Gradients and observed ranges are reduced over both; each sees its own half of a batch."""
     here = Path(__file__).parent
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    world = {
-        **os.environ,
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": "1",
-        "ACCELERATE_USE_CPU": "true",
-    }
-    command = [sys.executable, str(here / "training_case.py"), str(data), str(tmp_path)]
-    ranks = [
-        subprocess.Popen(command, env={**world, "RANK": str(r), "LOCAL_RANK": str(r)}, cwd=here)
-        for r in range(2)
-    ]
-    assert [rank.wait(timeout=300) for rank in ranks] == [0, 0]
+    run_two([sys.executable, str(here / "training_case.py"), str(data), str(tmp_path)], cwd=here)
     programs = [(tmp_path / f"rank{r}.onnx").read_bytes() for r in range(2)]
     assert programs[0] == programs[1]
     log = read_log(tmp_path / "log.csv")

@@ -73,6 +73,8 @@ class Twin(nn.Module):
         self._register_constants()
         self._register_scales()
         self._ranges = RangeObserver(graph, decisions)
+        if learn_scales:
+            self._fix_hidden_scales()
 
     # -- use ---------------------------------------------------------------------------------------
 
@@ -139,8 +141,9 @@ class Twin(nn.Module):
     def _register_constants(self) -> None:
         """Parameters start as the calibrated program's: rounded weights and corrected biases."""
         self._paths: dict[str, str] = {}
+        read = {name for node in self._graph for name in node.inputs}
         for name, value in self._graph.constants.items():
-            if value.dtype == np.float32:
+            if value.dtype == np.float32 and name in read:
                 parameter = nn.Parameter(torch.from_numpy(value.copy()))
                 self._paths[name] = register(self, name, parameter)
         for node in self._layers():
@@ -171,6 +174,21 @@ class Twin(nn.Module):
                 learn=self.learn_scales,
             )
             holder.add_module(_key(node.output, "weight"), grid)
+
+    def _fix_hidden_scales(self) -> None:
+        """Fix the scales of values that are fused into others: no gradient would reach them, and
+        ``DistributedDataParallel`` waits for a gradient of each parameter."""
+        wanted = self._wanted(self._lowered(self._codes()))
+        shown = {
+            self._ranges.roots[name]
+            for name, (_, affine) in wanted.items()
+            if not affine.dtype.startswith("int")
+        }
+        for root, key in self._narrow.items():
+            if root not in shown:
+                affine = self._decisions.activations[root]
+                fixed = ActivationScale(affine, self._typical.get(root), learn=False)
+                self.get_submodule(STATE).add_module(key, fixed)
 
     def _layers(self) -> list[Node]:
         return [node for node in self._graph if node.op in WEIGHTED]
