@@ -2,8 +2,9 @@
 
     python benchmarks/training.py [--model zoo:vit_cifar10] [--batch 64] [--steps 10] [--threads 1]
 
-Steps of the float module and of its twin (fixed, moving and learned scales) alternate; the table
-has the median of each and the median of the ratios. An epoch costs what its steps cost.
+Steps of the float module and of its twin (fixed, moving and learned scales; with the float model as
+teacher, which `intformer train` has by default) alternate; the table has the median of each and the
+median of the ratios. An epoch costs what its steps cost.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ import torch
 from intformer.cli.loading import calibration, load_source
 from intformer.evaluate.data_files import find_data
 from intformer.quantize.qat import prepare
-from intformer.train.student import FloatStudent
+from intformer.train.student import FloatStudent, Teacher
 
 
-def step(student: Any, optimizer: torch.optim.Optimizer, pixels: Any, labels: Any) -> float:
-    """Seconds of one step."""
+def step(student: Any, optimizer: torch.optim.Optimizer, pixels: Any, answers: Any) -> float:
+    """Seconds of one step; ``answers`` are labels, or what a teacher says to the pixels."""
     start = time.perf_counter()
-    loss = torch.nn.functional.cross_entropy(student(pixels=pixels)["logits"], labels)
+    targets = answers(torch.from_numpy(pixels)).softmax(1) if callable(answers) else answers
+    loss = torch.nn.functional.cross_entropy(student(pixels=pixels)["logits"], targets)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
@@ -46,18 +48,19 @@ def main() -> None:
     (pixels,) = batches[0].values()
     frozen, moving = prepare(source, batches), prepare(source, batches).train()
     learned = prepare(source, batches, learn_scales=True).train()
-    kinds = {
-        "float": FloatStudent(source).train(),
-        "QAT, fixed ranges": frozen,
-        "QAT, moving ranges": moving,
-        "QAT, learned scales": learned,
-    }
     labels = torch.zeros(len(pixels), dtype=torch.int64)
-    optimizers = {k: torch.optim.AdamW(m.parameters(), lr=1e-6) for k, m in kinds.items()}
+    kinds: dict[str, tuple[Any, Any]] = {
+        "float": (FloatStudent(source).train(), labels),
+        "QAT, fixed ranges": (frozen, labels),
+        "QAT, moving ranges": (moving, labels),
+        "QAT, learned scales": (learned, labels),
+        "QAT, moving ranges, with the teacher": (moving, Teacher(source, torch.device("cpu"))),
+    }
+    optimizers = {k: torch.optim.AdamW(m.parameters(), lr=1e-6) for k, (m, _) in kinds.items()}
     times: dict[str, list[float]] = {name: [] for name in kinds}
     for round_ in range(args.steps + 1):
-        for name, student in kinds.items():
-            seconds = step(student, optimizers[name], pixels, labels)
+        for name, (student, answers) in kinds.items():
+            seconds = step(student, optimizers[name], pixels, answers)
             if round_:
                 times[name].append(seconds)
     print(f"{args.model}, batch {len(pixels)}, {args.threads} threads, {args.steps} steps")

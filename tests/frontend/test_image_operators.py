@@ -23,12 +23,12 @@ QUICK = {"name": "quick", "rounding": "nearest", "bias_correction": False, "equa
 class Mapped(nn.Module):
     """An embedding convolution, then a function of its feature map."""
 
-    def __init__(self, function, channels: int = 8, **modules: nn.Module) -> None:
+    def __init__(self, function, channels: int = 8, **modules: nn.Module | Tensor) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, channels, 3, 1, 1)
         self.function = function
         for name, module in modules.items():
-            self.add_module(name, module)
+            setattr(self, name, module)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.function(self, self.stem(x))
@@ -137,6 +137,12 @@ LAYERS = {
     "group norm over many in a row": (
         lambda m, x: m.layer(torch.cat([x, torch.tanh(x)] * 8, 1).flatten(2)),
         {"layer": nn.GroupNorm(2, 128)},
+    ),
+    "product added": (lambda m, x: torch.addcmul(x, torch.tanh(x), x * 0.3, value=0.5), {}),
+    "nothing before it": (lambda m, x: torch.cat([x[:, :, :0], torch.tanh(x)], 2) + x, {}),
+    "bounds in buffers": (
+        lambda m, x: torch.clamp(x, m.low, m.high),
+        {"low": torch.tensor(-0.2), "high": torch.tensor(torch.inf)},
     ),
     "mean of almost nothing": (
         lambda m, x: x + (x - x.mean((2, 3), keepdim=True)).mean((2, 3), keepdim=True),

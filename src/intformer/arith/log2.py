@@ -47,7 +47,10 @@ def log2_attention(
     exp_shift: Scalar,
     **attrs: Scalar,
 ) -> Value:
-    """Attention with P·V by shifts; ``extra`` and ``attrs`` are those of ``attend``."""
+    """Attention whose P are powers of two; ``extra`` and ``attrs`` are those of ``attend``.
+
+    P·V is written as products: a shift by p is one with 2^-p.
+    """
     weights = partial(log2_weights, xp, limit=limit, multiplier=multiplier, shift=exp_shift)
     return attend(xp, q, k, v, extra, weights, bits=LOG2_LEVELS, **attrs)
 

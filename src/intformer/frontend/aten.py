@@ -263,6 +263,13 @@ def _mul(w: Writer, input: str, other: str | float) -> str:
     return w.emit("mul", input, _operand(w, other))
 
 
+@maps("addcmul", "addcmul_")
+def _addcmul(w: Writer, input: str, tensor1: str, tensor2: str, value: float = 1) -> str:
+    product = w.emit("mul", tensor1, tensor2)
+    scaled = product if value == 1 else w.emit("scale", product, factor=float(value))
+    return w.emit("add", input, scaled)
+
+
 @maps("div", "div_")
 def _div(w: Writer, input: str, other: str | float, rounding_mode: str | None = None) -> str:
     if rounding_mode:
@@ -319,6 +326,8 @@ def _permute(w: Writer, input: str, dims: Sequence[int]) -> str:
 def _slice(
     w: Writer, input: str, dim: int, start: int | None, end: int | None, step: int = 1
 ) -> str:
+    if 0 in w.result:
+        return NOTHING
     piece = w.slice(input, dim, start or 0, _END if end is None else end)
     return piece if step == 1 else every(w, piece, dim % len(w.shape(input)), step)
 
@@ -381,9 +390,15 @@ def _chunk(w: Writer, input: str, chunks: int, dim: int) -> list[str]:
     return [w.slice(input, dim, start, start + size) for start in range(0, total, size)]
 
 
+NOTHING = ""
+"""The name of a slice without elements (prefix tokens of a model that has none), which ``concat``
+leaves out."""
+
+
 @maps("cat", "concat")
 def _concat(w: Writer, tensors: Sequence[str], dim: int) -> str:
-    return w.emit("concat", *tensors, axis=dim % len(w.shape(tensors[0])))
+    parts = [name for name in tensors if name != NOTHING]
+    return parts[0] if len(parts) == 1 else w.emit("concat", *parts, axis=dim % len(w.result))
 
 
 @maps("stack")

@@ -132,16 +132,26 @@ def _vector_norm(
 def _clamp(
     w: Writer,
     input: str,
-    min: float | None = None,
-    max: float | None = None,
+    min: float | str | None = None,
+    max: float | str | None = None,
     min_val: float = -1.0,
     max_val: float = 1.0,
 ) -> str:
     low, high = (min, max) if w.operator.startswith("cl") else (min_val, max_val)
     if w.operator.startswith("relu6"):
         low, high = 0.0, 6.0
-    bounds = [-1e30 if low is None else float(low), 1e30 if high is None else float(high)]
-    return w.emit("clamp", input, low=bounds[0], high=bounds[1])
+    return w.emit("clamp", input, low=_bound(w, low, -1e30), high=_bound(w, high, 1e30))
+
+
+def _bound(w: Writer, stated: float | str | None, none: float) -> float:
+    """A bound of a clamp, which may be a buffer with one number; ``none`` where there is none."""
+    if not isinstance(stated, str):
+        return none if stated is None else float(stated)
+    array = w.array(stated)
+    if array is None or array.size != 1:
+        raise CaptureError(f"{w.path}: clamp with bounds that are computed, or differ by element")
+    number = float(array.reshape(()))
+    return number if abs(number) < 1e30 else none
 
 
 @maps("leaky_relu", "leaky_relu_")
