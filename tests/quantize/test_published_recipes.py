@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -19,6 +20,7 @@ from small_models import (
     pictures,
     sentences,
     snr,
+    windowed,
 )
 from torch import nn
 
@@ -42,6 +44,11 @@ def transformer() -> Graph:
     return graph_of(encoder())
 
 
+@cache
+def windows() -> Graph:
+    return graph_of(windowed())
+
+
 bert = cache(bert_graph)
 
 
@@ -53,18 +60,26 @@ def recorded(program: Program) -> list[dict[str, Any]]:
     return list(json.loads(program.graph.metadata.get("operators", "[]")))
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_programs_of_every_recipe_are_proved_and_the_same_everywhere(recipe: str) -> None:
-    images = pictures(8)
-    program = intformer.quantize(transformer(), [images], recipe=recipe)
+@pytest.mark.parametrize(
+    ("model", "bits"),
+    [*((transformer, bits) for bits in ((8, 8), (6, 6), (4, 8), (4, 4))), (windows, (4, 4))],
+)
+@pytest.mark.parametrize("recipe", [*RECIPES, "intformer", "auto"])
+def test_programs_of_every_recipe_are_proved_and_the_same_everywhere(
+    model: Callable[[], Graph], recipe: str, bits: tuple[int, int]
+) -> None:
+    images = pictures(4)
+    widths = {"weight_bits": bits[0], "activation_bits": bits[1], "auto_seconds": 2}
+    program = intformer.quantize(model(), [images], recipe={"base": recipe, **widths})
     verify(program.graph)
     wanted = interpret(program.graph, {"pixels": images})
     for name, array in program.run({"pixels": images}).items():
         assert (array == wanted[name]).all()
-    model = artifact.to_onnx(program.graph, flat=True).SerializeToString()
-    found = onnxruntime.InferenceSession(model).run(list(wanted), {"pixels": images})
-    for array, expected in zip(found, wanted.values(), strict=True):
-        assert array.dtype == expected.dtype and (array == expected).all()
+    for flat in (False, True):
+        content = artifact.to_onnx(program.graph, flat=flat).SerializeToString()
+        found = onnxruntime.InferenceSession(content).run(list(wanted), {"pixels": images})
+        for array, expected in zip(found, wanted.values(), strict=True):
+            assert array.dtype == expected.dtype and (array == expected).all()
 
 
 @pytest.mark.parametrize(
