@@ -45,7 +45,7 @@ Program files (`FILE`) are written by `quantize`. A SOURCE of a float model is o
 | SOURCE | what |
 |---|---|
 | `zoo:NAME` | a model that comes with intformer, for example `zoo:vit_cifar10` |
-| `timm:NAME` | a timm model, see [models](models.md); `--weights FILE` in place of timm's own weights |
+| `timm:NAME` | a timm model ([models](models.md)); `--weights FILE` in place of its own |
 | `hf:FOLDER` | a local Hugging Face folder, see [models](models.md) |
 | `FILE.onnx` | a float ONNX file, with `--output VALUE` to cut it |
 """
