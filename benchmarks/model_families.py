@@ -295,8 +295,7 @@ def peers_of(result: Result) -> dict[str, float]:
 
 def shape_of(name: str, changes: dict[str, Any]) -> str:
     """The model, and what was made smaller."""
-    made = [f"{key} {value}".replace("|", "/") for key, value in changes.items()]
-    return ", ".join([f"`{name}`", *made])
+    return ", ".join([f"`{name}`", *(f"{key} {value}" for key, value in changes.items())])
 
 
 def table(results: dict[str, Result]) -> str:
