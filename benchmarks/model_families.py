@@ -110,7 +110,9 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Family -> a small member and what makes it smaller still; shapes are those of its image size."""
 
-RECIPE = {"name": "quick", "rounding": "nearest", "bias_correction": False, "equalize": False}
+QUICK = {"rounding": "nearest", "bias_correction": False, "equalize": False}
+"""What is changed in a recipe: the way of a model does not depend on it, its minutes do."""
+
 STAGES = ("captured", "quantized", "verified", "identical")
 PEERS = {"torch": "PyTorch", "ort": "ONNX Runtime", "openvino": "OpenVINO"}
 """Engines that run the float model."""
@@ -126,6 +128,7 @@ class Options:
     speed: bool
     rounds: int
     seconds: float
+    recipe: str = "intformer"
 
 
 def examine(name: str, changes: dict[str, Any], options: Options) -> Result:
@@ -155,7 +158,7 @@ def _examine(found: Result, name: str, changes: dict[str, Any], options: Options
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (options.images, size, size, 3), dtype=np.uint8)
     source = Source(graph, ImagePreprocess((size, size)), model, "timm", name)
-    program = intformer.quantize(source, [pixels], RECIPE)
+    program = intformer.quantize(source, [pixels], {"base": options.recipe, **QUICK})
     found["quantized"] = True
     program.verify()
     found["verified"] = True
@@ -329,12 +332,11 @@ def summary(results: dict[str, Result]) -> list[str]:
     return lines
 
 
-def write(results: dict[str, Result]) -> None:
-    """Replace the table between the marks of ``docs/models.md``."""
-    text = PAGE.read_text(encoding="utf-8")
-    head, rest = text.split(BEGIN)
-    tail = rest.split(END)[1]
-    PAGE.write_text(f"{head}{BEGIN}\n{table(results)}\n{END}{tail}", encoding="utf-8")
+def write(page: Path, marks: tuple[str, str], content: str) -> None:
+    """Replace what is between two marks of a page."""
+    head, rest = page.read_text(encoding="utf-8").split(marks[0])
+    tail = rest.split(marks[1])[1]
+    page.write_text(f"{head}{marks[0]}\n{content}\n{marks[1]}{tail}", encoding="utf-8")
 
 
 def main() -> int:
@@ -348,7 +350,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="turns of each engine")
     parser.add_argument("--seconds", type=float, default=0.2, help="timed seconds of one turn")
     parser.add_argument("--timeout", type=int, default=600, help="seconds for one model")
-    write(run_all(parser.parse_args()))
+    write(PAGE, (BEGIN, END), table(run_all(parser.parse_args())))
     return 0
 
 

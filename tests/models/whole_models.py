@@ -46,6 +46,7 @@ class Whole:
     program: Program
     structured: Path
     flat: Path
+    recipe: str = "intformer"
 
     @property
     def graph(self) -> Graph:
@@ -82,15 +83,17 @@ def quantize_whole(
     output: str | None = None,
     *,
     recipe: str = "intformer",
+    **options: Any,
 ) -> Whole:
-    """Quantize as ``intformer quantize`` does."""
+    """Quantize as ``intformer quantize`` does; ``options`` of the recipe beside its own."""
     source = load_source(name, outputs=[output] if output else None)
-    program = quantize(source, calibration(source, str(data), samples), recipe)
+    asked = {"base": recipe, **options}
+    program = quantize(source, calibration(source, str(data), samples), asked)
     describe(program, source, name, output)
     structured, flat = folder / "structured.onnx", folder / "flat.onnx"
     program.save(structured)
     program.save(flat, flat=True)
-    return Whole(source, load(structured, threads=1), structured, flat)
+    return Whole(source, load(structured, threads=1), structured, flat, recipe)
 
 
 def data_or_skip(name: str) -> Path:

@@ -14,6 +14,7 @@ from two_processes import run_two
 from intformer.models.vit import VisionTransformer, ViTConfig
 from intformer.program import load
 from intformer.quantize.qat import convert, load_twin
+from intformer.train.log import read_log
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
 from cli_runner import Outcome, intformer
@@ -120,13 +121,42 @@ def test_float_training_writes_weights_of_the_model(folder: Path, tmp_path: Path
 @pytest.mark.parametrize("options", [(), ("--learn-scales", "--ema", 0.9)])
 def test_torchrun(options: tuple[object, ...], folder: Path, tmp_path: Path) -> None:
     """The command in two processes, each with its half of a batch, twice: the same bytes."""
-    command = [sys.executable, "-m", "intformer.cli.main", "train", "zoo:tiny", "--data"]
-    command += [str(o) for o in (folder / "pictures", *COMMON, *options, "-o")]
-    zoo = str(folder / "zoo")
-    for out in ("a.onnx", "b.onnx"):
-        run_two([*command, out], tmp_path, INTFORMER_ZOO=zoo)
+    train_in_two(folder, tmp_path, "a.onnx", *options)
+    train_in_two(folder, tmp_path, "b.onnx", *options)
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
     assert load(tmp_path / "a.onnx").graph.outputs
+
+
+def test_torchrun_stops_and_goes_on(folder: Path, tmp_path: Path) -> None:
+    """Both processes leave after a step and go on together: the bytes of an unbroken training."""
+    options = ("--mixup", 0.5, "--ema", 0.9)
+    train_in_two(folder, tmp_path, "a.onnx", *options)
+    train_in_two(folder, tmp_path, "b.onnx", *options, "--stop-after", 1, status=130)
+    assert not (tmp_path / "b.onnx").exists()
+    train_in_two(folder, tmp_path, "b.onnx", *options, "--resume")
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
+def train_in_two(folder: Path, cwd: Path, out: str, *options: object, status: int = 0) -> None:
+    command = [sys.executable, "-m", "intformer.cli.main", "train", "zoo:tiny", "--data"]
+    command += [str(o) for o in (folder / "pictures", *COMMON, *options, "-o", out)]
+    run_two(command, cwd, status, INTFORMER_ZOO=str(folder / "zoo"))
+
+
+def test_tensorboard_gets_what_the_log_has(folder: Path, tmp_path: Path) -> None:
+    """Events of steps that are done again after a resume do not appear twice."""
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    assert train(folder, tmp_path / "a.onnx", "--tensorboard", "--stop-after", 4).status == 130
+    assert train(folder, tmp_path / "a.onnx", "--tensorboard", "--resume").status == 0
+    work = tmp_path / "a.train"
+    found = events.EventAccumulator(str(work / "tensorboard"))
+    found.Reload()
+    log = read_log(work / "log.csv")
+    assert len(log) >= 1
+    for name in ("loss", "learning_rate", "gradient_norm"):
+        seen = {event.step: event.value for event in found.Scalars(name)}
+        wanted = {row["step"]: pytest.approx(row[name], rel=1e-5) for row in log}
+        assert seen == wanted and len(found.Scalars(name)) == len(log)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from training_case import COUNT, artifact, trainer, write_pictures
 from two_processes import run_two
 
 from intformer.errors import InputError
+from intformer.quantize.qat import convert
 from intformer.train.log import FIELDS, read_log
 
 
@@ -72,6 +73,61 @@ def test_an_interrupt_saves_the_step(learn: bool, data: Path, tmp_path: Path) ->
     whole = trainer(data, tmp_path / "b", learn_scales=learn, epochs=1.0)
     assert whole.run()
     assert artifact(again, tmp_path / "a.onnx") == artifact(whole, tmp_path / "b.onnx")
+
+
+def test_the_average_of_the_weights_is_the_result(data: Path, tmp_path: Path) -> None:
+    """EMA as written down: the first step's weights, then decay times what is there."""
+    made = trainer(data, tmp_path, ema=0.8)
+    seen: list[dict[str, torch.Tensor]] = []
+    made.progress = lambda *_: seen.append(
+        {name: p.detach().clone() for name, p in made.student.named_parameters()}
+    )
+    assert made.run() and len(seen) == 9
+    wanted = dict(seen[0])
+    for weights in seen[1:]:
+        wanted = {name: 0.8 * wanted[name] + 0.2 * weights[name] for name in wanted}
+    found = dict(made.result.named_parameters())
+    for name, value in wanted.items():
+        assert torch.allclose(found[name], value, rtol=1e-4, atol=1e-6), name
+    last = tmp_path / "last.onnx"
+    convert(made.student).save(last)
+    assert artifact(made, tmp_path / "average.onnx") != last.read_bytes()
+
+
+@pytest.mark.parametrize(("share", "heat"), [(0.0, 1.0), (0.3, 2.0), (1.0, 4.0)])
+def test_the_loss_weighs_labels_and_teacher(
+    share: float, heat: float, data: Path, tmp_path: Path
+) -> None:
+    """(1 - w)·CE + w·T²·KL (Hinton et al., arXiv 1503.02531), in NumPy."""
+    made = trainer(data, tmp_path, distill=share, temperature=heat)
+    for parameter in made.student.parameters():
+        parameter.data *= 1 + 0.5 * torch.rand_like(parameter)
+    _, pixels, targets = next(made.images.batches())
+    found = float(made._loss(pixels, targets).detach())
+    student = made.model(pixels)["logits"].detach().double().numpy()
+    teacher = made.teacher(pixels).double().numpy()
+    soft = log_softmax(teacher / heat)
+    distance = (np.exp(soft) * (soft - log_softmax(student / heat))).sum(-1).mean()
+    entropy = -(targets.double().numpy() * log_softmax(student)).sum(-1).mean()
+    wanted = (1 - share) * entropy + share * heat**2 * distance
+    assert found == pytest.approx(wanted, rel=1e-4) and distance > 1e-4
+
+
+def log_softmax(x: np.ndarray) -> np.ndarray:
+    return x - np.log(np.exp(x).sum(-1, keepdims=True))
+
+
+def test_the_teacher_is_followed(data: Path, tmp_path: Path) -> None:
+    """Trained by the teacher alone, the student comes closer to it than by labels alone."""
+    distances = []
+    for share in (0.0, 1.0):
+        made = trainer(data, tmp_path / str(share), distill=share, ema=0.0, mixup=0.0, cutmix=0.0)
+        assert made.run()
+        _, pixels, _ = next(made.images.batches())
+        teacher = made.teacher(pixels).double().numpy()
+        student = made.model(pixels)["logits"].detach().double().numpy()
+        distances.append(np.abs(log_softmax(teacher) - log_softmax(student)).mean())
+    assert distances[1] < 0.5 * distances[0]
 
 
 def test_resuming_needs_the_same_training(data: Path, tmp_path: Path) -> None:

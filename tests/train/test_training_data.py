@@ -83,6 +83,20 @@ def test_targets_are_distributions_and_mixing_follows_them(folder: Path) -> None
     assert ((own + other)[fresh] - 1).abs().max() < 1e-6
 
 
+def test_mixup_blends_pixels_as_it_blends_targets(folder: Path) -> None:
+    """Image i and image B-1-i with one weight for the batch (arXiv 1710.09412)."""
+    options = Options(batch_size=8, mixup=1.0, smoothing=0.0, flip=False, crop="none", seed=2)
+    _, mixed, soft = next(images(folder, options).batches())
+    _, plain, hard = next(images(folder, Options(**{**vars(options), "mixup": 0.0})).batches())
+    fresh = hard.argmax(1) != hard.argmax(1).flip(0)
+    own = (soft * hard).sum(1)[fresh]
+    share = float(own[0])
+    assert 0.05 < share < 0.95 and (own - share).abs().max() < 1e-6
+    blend = share * plain.float() + (1 - share) * plain.flip(0).float()
+    assert (mixed.float() - blend).abs().max() <= 0.51
+    assert ((share * hard + (1 - share) * hard.flip(0)) - soft).abs().max() < 1e-6
+
+
 def test_smoothed_targets() -> None:
     _, target = Mixing(Options(smoothing=0.3), 3)(
         np.zeros((1, 2, 2, 3), np.uint8), np.array([1]), 0, 0

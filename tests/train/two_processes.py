@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def run_two(command: Sequence[str], cwd: Path, **environment: str) -> None:
-    """Both processes, with gloo on one core each; their statuses must be 0."""
+def run_two(command: Sequence[str], cwd: Path, status: int = 0, **environment: str) -> None:
+    """Both processes, with gloo on one core each; both must end with ``status``."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -27,4 +27,4 @@ def run_two(command: Sequence[str], cwd: Path, **environment: str) -> None:
         subprocess.Popen(command, env={**world, "RANK": str(r), "LOCAL_RANK": str(r)}, cwd=cwd)
         for r in range(2)
     ]
-    assert [rank.wait(timeout=300) for rank in ranks] == [0, 0]
+    assert [rank.wait(timeout=300) for rank in ranks] == [status] * 2
