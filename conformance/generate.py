@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from families import FAMILIES, IMAGE_FAMILIES, STORED, Maker
-from published import PUBLISHED, PUBLISHED_WINDOWS
+from published import PUBLISHED, PUBLISHED_CHANNELS, PUBLISHED_WINDOWS
 from sequences import SEQUENCES
 from wide import WIDE
 
@@ -33,8 +33,8 @@ def main() -> None:
     for old in FOLDER.rglob(f"*{SUFFIX}"):
         old.unlink()
     count = size = 0
-    windows = (*PUBLISHED_WINDOWS, *STORED)
-    families = (*FAMILIES, *SEQUENCES, *PUBLISHED, *IMAGE_FAMILIES, *WIDE, *windows)
+    later = (*PUBLISHED_WINDOWS, *STORED, *PUBLISHED_CHANNELS)
+    families = (*FAMILIES, *SEQUENCES, *PUBLISHED, *IMAGE_FAMILIES, *WIDE, *later)
     for seed, family in enumerate(families):
         for name, case in family(Maker(seed)):
             path = FOLDER / case.op / (name.rpartition(":")[2] + SUFFIX)

@@ -84,3 +84,25 @@ def test_newton_norm_equals_reference(channels: int, start: int) -> None:
     inputs = {"x": np.array(rows).astype(np.int16)}
     actual = Session(build.graph, threads=1).run(inputs)["y"]
     np.testing.assert_array_equal(actual, interpret(build.graph, inputs)["y"])
+
+
+@pytest.mark.parametrize("channels", [1, 7, 8, 17, 33, 384, 1000])
+def test_norm_of_power_of_two_channels_equals_reference(channels: int) -> None:
+    """FQ-ViT's normalisation as lowering writes it: down to 8 bits, up by a power, the norm."""
+    build = Builder(channels)
+    powers = (2 ** build.rng.integers(0, 4, channels)).astype(np.int64)
+    x = build.input("x", "int16", ("N", channels))
+    down = build.constant("down", np.round(2**22 / 32 / powers), "int32")
+    middle = build.constant("middle", np.full(channels, (128 << 22) + (1 << 21)), "int64")
+    narrow = build.node("requantize", x, down, middle, shift=22, dtype="uint8")
+    up = build.constant("up", 2 * powers, "int32")
+    below = build.constant("below", -2 * 128 * powers, "int64")
+    raised = build.node("requantize", narrow, up, below, shift=1, dtype="int16")
+    build.output("y", build.norm(raised, "norm"))
+    rng = np.random.default_rng(channels)
+    rows = [np.full(channels, value) for value in (-32768, 32767, 0, -1)]
+    rows.append(np.where(np.arange(channels) % 2, 32767, -32768))
+    rows += [rng.normal(5, s, channels).clip(-32768, 32767) for s in (1, 50, 1000, 20000)]
+    inputs = {"x": np.array(rows).astype(np.int16)}
+    actual = Session(build.graph, threads=1).run(inputs)["y"]
+    np.testing.assert_array_equal(actual, interpret(build.graph, inputs)["y"])
