@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from intformer.ir.verify import verify
 from intformer.program import Program
 from intformer.quantize.api import IMAGENET
 from intformer.quantize.approx import gelu, norm, softmax
+from intformer.quantize.approx.search import Search
 from intformer.quantize.float_run import FloatRunner
 from intformer.quantize.params import Affine, Choice
 from intformer.quantize.samples import float_inputs
@@ -240,6 +242,19 @@ def test_auto_keeps_to_its_time() -> None:
     program = intformer.quantize(transformer(), [pictures(8)], recipe=recipe)
     assert {entry["reason"] for entry in recorded(program)} == {"not measured within 0 s"}
     assert not any("newton" in op or "shift" in op for op in operators(program))
+
+
+def test_auto_stops_in_the_middle_with_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that ticks once a question: the first layers are measured, the others keep ours."""
+    ticks = itertools.count(0.0)
+    clocked = partial(Search, clock=lambda: next(ticks))
+    monkeypatch.setattr("intformer.quantize.api.Search", clocked)
+    recipe = {"base": "auto", "auto_seconds": 6.5}
+    program = intformer.quantize(transformer(), [pictures(8)], recipe=recipe)
+    reasons = [entry.get("reason", "") for entry in recorded(program)]
+    late = "not measured within 6.5 s"
+    assert 0 < reasons.count(late) < len(reasons)
+    assert reasons == sorted(reasons, key=lambda reason: reason == late)
 
 
 @pytest.mark.parametrize("recipe", ["i-vit", "i-bert"])

@@ -55,13 +55,13 @@ class Search:
         nodes = [n for n in self.graph if self._is_open(n)]
         if not nodes:
             return
-        start, best = self.clock(), self._score()
+        end, best = self.clock() + self.seconds, self._score()
         for index, node in enumerate(nodes):
             self.progress("choosing operators", index, len(nodes))
-            if self.clock() - start > self.seconds:
+            if self.clock() > end:
                 self._keep(nodes[index:])
                 break
-            best = self._settle(node, best)
+            best = self._settle(node, best, end)
         self.progress("choosing operators", len(nodes), len(nodes))
 
     def _is_open(self, node: Node) -> bool:
@@ -69,11 +69,13 @@ class Search:
             node.output in self.chooser.watch.nodes and wanted(self.chooser.recipe, node) == "auto"
         )
 
-    def _settle(self, node: Node, best: float) -> float:
-        """Choose for one layer and return the ratio reached."""
+    def _settle(self, node: Node, best: float, end: float) -> float:
+        """Choose for one layer, of what could be tried until ``end``; return the ratio reached."""
         kind = KINDS[node.op]
         kept = Choice(kind, OWN[kind])
         for choice in self._candidates(node):
+            if self.clock() > end:
+                break
             self.decisions.operators[node.output] = choice
             score = self._score()
             if score > best + LEAST_GAIN_DB:
