@@ -139,7 +139,10 @@ def channel_powers(make: Maker) -> Cases:
         }
         narrow = case("requantize", down, "x", shift=22, dtype="uint8")
         yield f"requantize:powers-down-{channels}", narrow
-        yield f"requantize:powers-up-{channels}", case("requantize", up, "x", shift=1, dtype="int16")
+        yield (
+            f"requantize:powers-up-{channels}",
+            case("requantize", up, "x", shift=1, dtype="int16"),
+        )
 
 
 def shift_gelu(make: Maker) -> Cases:

@@ -18,7 +18,7 @@ import intformer
 from intformer.reference import interpret
 
 PYTHON = os.environ.get("INTFORMER_TVM_PYTHON", "")
-QUICK = {"name": "quick", "rounding": "nearest", "bias_correction": False}
+QUICK = {"rounding": "nearest", "bias_correction": False}
 
 
 @pytest.mark.timeout(3600)
@@ -26,10 +26,13 @@ QUICK = {"name": "quick", "rounding": "nearest", "bias_correction": False}
     not PYTHON and importlib.util.find_spec("tvm") is None,
     reason="needs apache-tvm, or a Python that has it as $INTFORMER_TVM_PYTHON",
 )
+@pytest.mark.parametrize("recipe", ["intformer", "i-vit"])
 @pytest.mark.parametrize("name", ["vit_cifar10", "deit_cifar10", "swin_cifar10"])
-def test_flat_programs_in_tvm(name, tmp_path):
+def test_flat_programs_in_tvm(name, recipe, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
-    program = intformer.quantize(intformer.load_source(f"zoo:{name}"), [pixels], QUICK)
+    program = intformer.quantize(
+        intformer.load_source(f"zoo:{name}"), [pixels], {"base": recipe, **QUICK}
+    )
     program.save(tmp_path / "flat.onnx", flat=True)
     inputs = {"pixels": pixels[:1]}
     arrays = {f"in:{key}": array for key, array in inputs.items()}

@@ -13,7 +13,11 @@ from intformer.evaluate.framing import Framing
 from intformer.ir.graph import Array
 
 IMAGES = 16
-OPERATORS = {"shift_attention": "i-vit", "quadratic_attention": "i-bert", "log2_attention": "fq-vit"}
+OPERATORS = {
+    "shift_attention": "i-vit",
+    "quadratic_attention": "i-bert",
+    "log2_attention": "fq-vit",
+}
 
 MODELS = [("deit_cifar10", "intformer"), ("swin_cifar10", "intformer")]
 MODELS += [

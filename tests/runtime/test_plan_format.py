@@ -28,7 +28,7 @@ MACHINES = (
     Machine("i8mm", 4, False, 1),
 )
 
-FINGERPRINT = "f2354d6a2308a066"
+FINGERPRINT = "e141d710f9ee7337"
 """Of all plans below at PLAN_FORMAT."""
 
 

@@ -17,6 +17,7 @@ from intformer.reference import interpret
 from intformer.runtime.emit import emit
 from intformer.runtime.fuse import fuse
 from intformer.runtime.memory import aligned_empty
+from intformer.runtime.needed import only_needed_rows
 from intformer.runtime.packing import Constants
 from intformer.runtime.plan import Machine, Plan, make_plan
 from intformer.runtime.stored import with_computed_constants
@@ -40,7 +41,7 @@ class Session:
         self.threads = threads or len(os.sched_getaffinity(0))
         if native is not None:
             self._engine = native.Engine(self.threads)
-            self._computed = with_computed_constants(graph)
+            self._computed = only_needed_rows(with_computed_constants(graph))
             self._groups = fuse(self._computed)
             self._constants = Constants(graph.release_constants)
             self._programs: OrderedDict[tuple[int, ...], tuple[native.Program, Plan]] = (
