@@ -11,6 +11,7 @@ from intformer.ir.graph import Array, Attribute, Graph
 from intformer.ir.lanes import LANE_GROUPS, in_lane_order, safe_group
 from intformer.reference import interpret
 from intformer.runtime import Session
+from intformer.runtime.emit_linear import lift_of
 from intformer.runtime.forms import FEW_ROWS, LAYOUTS, Form, choose_form
 from intformer.runtime.fuse import fuse
 from intformer.runtime.packing import pack_weight
@@ -72,6 +73,45 @@ def test_product_equals_reference(kind: str | int, finish: str) -> None:
         for threads in (1, 3):
             actual = Session(graph, threads=threads).run({"x": x})["y"]
             np.testing.assert_array_equal(actual, interpret(graph, {"x": x})["y"])
+
+
+@pytest.mark.parametrize(
+    ("multiplier", "shift", "raised"),
+    [
+        *((2**30 - 1, 31, 1), (-(2**30) + 1, 31, 1), (2**30, 31, 0), (-(2**30), 31, 0)),
+        *((1, 1, 0), (1, 2, 30), (3, 2, 0), (2**10, 12, 20), (2**11, 12, 0)),
+        *((5, 32, 0), (5, 40, 0), (0, 20, 12), (-(2**31), 31, 0)),
+    ],
+)
+def test_multipliers_are_raised_as_far_as_they_fit(
+    multiplier: int, shift: int, raised: int
+) -> None:
+    values = np.array([0, multiplier], np.int32)
+    assert lift_of(values, shift) == raised
+    assert int((values.astype(np.int64) << raised)[1]) == int((values << raised)[1])
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint8"])
+@pytest.mark.parametrize("shift", [3, 17, 30, 31])
+def test_raised_results_at_the_ends_of_32_bits(shift: int, dtype: str) -> None:
+    """Offsets that bring results to both ends; odd numbers of rows; part of a tile."""
+    build = Builder(shift)
+    x = build.input("x", "uint8", ("N", 24))
+    weight = build.random("w", "int8", (24, 35), -5, 6)
+    bias = build.random("b", "int32", (35,), -1000, 1000)
+    acc = build.node("linear", x, weight, bias, x_zero=7)
+    most = min(2 ** (shift - 1) - 1, 2**20)
+    multiplier = build.random("m", "int32", (35,), -most, most)
+    room = (2**31 << shift) - 40000 * most
+    ends = np.array([room - 1, -room, 0, 127 << shift, 255 << shift])
+    offset = build.constant("o", np.resize(ends, 35), "int64")
+    y = build.node("requantize", acc, multiplier, offset, shift=shift, dtype=dtype)
+    build.output("y", y)
+    assert lift_of(build.graph.constants[multiplier], shift) == 32 - shift
+    for rows in (1, 5, 23, 60):
+        inputs = {"x": levels(rows, 24, build.rng)}
+        actual = Session(build.graph, threads=1).run(inputs)["y"]
+        np.testing.assert_array_equal(actual, interpret(build.graph, inputs)["y"])
 
 
 FENCE = 4096

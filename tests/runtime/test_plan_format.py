@@ -28,7 +28,7 @@ MACHINES = (
     Machine("i8mm", 4, False, 1),
 )
 
-FINGERPRINT = "e141d710f9ee7337"
+FINGERPRINT = "2e1a2c28b9d51715"
 """Of all plans below at PLAN_FORMAT."""
 
 

@@ -3,27 +3,15 @@
 
 #include "../simd/rescale.h"
 #include "../simd/tile_source.h"
-#include "gemm.h"
+#include "finished.h"
+#if defined(__AVX2__) && !defined(__AVX512F__)
+#include "x86_bytes.h"
+#endif
 
 namespace intformer {
 namespace {
 
 constexpr int64_t kTileBytes = 4096, kLevelBytes = kTileBytes / 2;
-
-// A finished tile in int32 and where it belongs.
-struct Block {
-  const int32_t* sums;
-  int64_t stride;
-  int64_t row, column;
-  int rows;
-  int64_t columns;
-};
-
-// Where the results of a tile go.
-void* place(const Epilogue& e, const Block& t) {
-  const DType type = e.table ? e.table_type : e.out_type;
-  return static_cast<std::byte*>(e.out) + (t.row * e.out_stride + t.column) * item_size(type);
-}
 
 void finish_raw(const Epilogue& e, const Block& t) {
   auto* out = static_cast<int32_t*>(e.out);
@@ -62,10 +50,6 @@ class Rescaling {
   Wide offset_[kCount];
   Isa::Shift shift_;
 };
-
-const int16_t* residual_row(const Epilogue& e, const Block& t, int row) {
-  return e.residual + (t.row + row) % e.residual_rows * e.residual_stride + t.column;
-}
 
 // Scales the columns from `c` on in steps of kCount vectors, as long as whole steps are left
 // (kCount > 1) or to the end (kCount == 1), and returns where it stopped.
@@ -129,6 +113,9 @@ void finish_as(const Epilogue& e, const Block& t, void* out) {
 
 void finish(const Epilogue& e, const Block& t, uint8_t* levels) {
   if (e.finish == Finish::raw) return finish_raw(e, t);
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  if (are_bytes(e, t)) return finish_bytes(e, t);
+#endif
   if (e.table) {
     finish_rescaled<DType::u8, false>(e, t, levels, t.stride);
     return look_up(e, t, levels);

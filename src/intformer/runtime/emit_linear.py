@@ -27,6 +27,9 @@ from intformer.runtime.plan import DTYPE_CODES, Builder
 RAW, REQUANTIZE, RESIDUAL = 0, 1, 2
 """The native ``Finish``."""
 
+WHOLE_SHIFT = 32
+"""The shift of which kernels take the upper half of a product."""
+
 BLOCK_ROWS, BLOCK_COLUMNS, BLOCK_BYTES = 240, 384, 2**18
 """The largest block of a product that one thread works on at a time: its part of A stays in the
 second-level cache (rows times depth), and its part of B is read for all rows of the block."""
@@ -158,11 +161,13 @@ def _epilogue(
 def _requantized(
     builder: Builder, group: Group, node: Node, columns: int
 ) -> tuple[list[int], list[Location | None]]:
-    multiplier = _multiplier(builder, node.inputs[1], columns)
-    offset = _offset(builder, group, node.inputs[1], node.inputs[2], columns)
+    shift = cast(int, node.attrs["shift"])
+    lift = lift_of(builder.graph.constants[node.inputs[1]], shift)
+    multiplier = _multiplier(builder, node.inputs[1], columns, lift)
+    offset = _offset(builder, group, node.inputs[1], node.inputs[2], columns, lift)
     entries, code = _table(builder, group, cast(str, node.attrs["dtype"]))
     out = DTYPE_CODES[builder.dtype(node.output)]
-    numbers = [REQUANTIZE, out, columns, cast(int, node.attrs["shift"]), 0, 1, code]
+    numbers = [REQUANTIZE, out, columns, shift + lift, 0, 1, code]
     return numbers, [None, multiplier, offset, None, None, entries]
 
 
@@ -194,20 +199,34 @@ def _residual(
     return numbers, [None, multiplier, offset, residual, residual_multiplier, None]
 
 
-def _multiplier(builder: Builder, name: str, columns: int) -> Location:
+def lift_of(multiplier: Array, shift: int) -> int:
+    """By how many bits multiplier, offset and shift can be raised, so that the shift is 32.
+
+    The result is then the upper half of a 64-bit value, which costs no shift. It is the same: it
+    fits 32 bits, as the verifier has shown, so the raised value fits 64.
+    """
+    lift = WHOLE_SHIFT - shift
+    largest = int(np.abs(multiplier.astype(np.int64)).max())
+    return lift if lift > 0 and largest << lift < 2**31 else 0
+
+
+def _multiplier(builder: Builder, name: str, columns: int, lift: int = 0) -> Location:
     values, lanes = builder.graph.constants[name], builder.machine.lanes
-    return builder.constant(("channels", name, columns), lambda: channels(values, columns, lanes))
+    key = ("channels", name, columns, *([lift] if lift else []))
+    return builder.constant(key, lambda: channels(values << lift, columns, lanes))
 
 
-def _offset(builder: Builder, group: Group, multiplier: str, offset: str, columns: int) -> Location:
+def _offset(
+    builder: Builder, group: Group, multiplier: str, offset: str, columns: int, lift: int = 0
+) -> Location:
     """The epilogue's offset with the bias folded in."""
     machine, constants = builder.machine, builder.graph.constants
 
     def make() -> Array:
         folded = folded_offset(constants[offset], _bias(builder, group), constants[multiplier])
-        return wide_channels(folded, columns, machine.lanes, machine.split)
+        return wide_channels(folded << lift, columns, machine.lanes, machine.split)
 
-    key = ("offset", *_bias_key(builder, group), multiplier, offset, columns)
+    key = ("offset", *_bias_key(builder, group), multiplier, offset, columns, lift)
     return builder.constant(key, make)
 
 
