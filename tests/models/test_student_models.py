@@ -19,10 +19,10 @@ OPERATORS = {
     "log2_attention": "fq-vit",
 }
 
-MODELS = [("deit_cifar10", "intformer"), ("swin_cifar10", "intformer")]
+MODELS = [("deit_cifar10", "intformer"), ("deit_cifar10", "i-vit"), ("swin_cifar10", "intformer")]
 MODELS += [
     (f"{name}_cifar10", recipe)
-    for name in ("vit", "deit", "swin")
+    for name in ("vit", "swin")
     for recipe in ("i-vit", "i-bert", "fq-vit")
 ]
 LEAST_DB = {"intformer": 30, "i-vit": 27, "i-bert": 27, "fq-vit": 20}
