@@ -59,17 +59,16 @@ def run_all(args: argparse.Namespace) -> dict[tuple[str, str], Result]:
 
 
 def table(results: dict[tuple[str, str], Result]) -> str:
-    """A line for each model: a verdict for each recipe, the time of the first."""
+    """A line for each model: a verdict for each recipe, the time of the first if measured."""
     recipes = list(dict.fromkeys(recipe for _, recipe in results))
-    heads = " | ".join(f"`{recipe}`: proved, same bytes" for recipe in recipes)
-    lines = [
-        f"| model | timm | {heads} | ms | fastest float32 peer |",
-        f"|---|---|{'---|' * len(recipes)}---:|---:|",
-    ]
+    timed = any("milliseconds" in result for result in results.values())
+    heads = [f"`{recipe}`: proved, same bytes" for recipe in recipes]
+    heads += ["ms", "fastest float32 peer"] if timed else []
+    lines = [f"| {' | '.join(['model', 'timm', *heads])} |", "|---" * (2 + len(heads)) + "|"]
     for model, title in MODELS.items():
         verdicts = [verdict(results[model, recipe]) for recipe in recipes]
         first = results[model, recipes[0]]
-        cells = [title, f"`{model}`", *verdicts, *(times(first) if first else ("", ""))]
+        cells = [title, f"`{model}`", *verdicts, *(times(first) if timed and first else ())]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
