@@ -12,7 +12,7 @@ int64_t gemm_scratch_bytes(Form form, int64_t rows, int64_t depth) {
 void gemm(const Gemm& g, Range rows, Range columns, std::byte* scratch) {
   switch (g.form) {
     case Form::pairs2:
-      return product_block<DotPairs<1>, 4, 2, 4>(g, rows, columns, scratch);
+      return product_block<DotPairs<1>, 6, 2, 4>(g, rows, columns, scratch);
     case Form::pairs4:
       return product_block<DotPairs<2>, 6, 2, 4>(g, rows, columns, scratch);
     case Form::pairs8:
