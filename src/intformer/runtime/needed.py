@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from intformer.ir.graph import Graph, Node, TensorType
+from intformer.ir.shapes import sliced
 
 FIRST_OPERAND = {
     *("requantize", "table", "linear", "linear16", "shift_gelu"),
@@ -41,19 +42,19 @@ def only_needed_rows(graph: Graph) -> Graph:
     made = _Backwards(graph)
     for node in reversed(graph.nodes):
         span = made.read_of(node)
-        operands = _operands_to_cut(made.types, node, span) if span else []
+        operands = _operands_to_cut(made.graph.types, node, span) if span else []
         if span is None or not operands:
             made.add(node)
         else:
             made.add_cut(node, span, operands)
-    return made.graph(graph)
+    return made.finished()
 
 
 class _Backwards:
     """The new nodes from the last to the first, and who reads a value."""
 
     def __init__(self, graph: Graph) -> None:
-        self.types = dict(graph.types)
+        self.graph = replace(graph, types=dict(graph.types))
         self._public = set(graph.outputs.values())
         self._nodes: list[Node | None] = []
         self._readers: dict[str, list[int]] = {}
@@ -66,7 +67,7 @@ class _Backwards:
 
     def read_of(self, node: Node) -> Span | None:
         """What slices read of a result, if nothing else reads it and that is not all of it."""
-        shape, readers = self.types[node.output].shape, list(self._slices(node.output))
+        shape, readers = self.graph.types[node.output].shape, list(self._slices(node.output))
         if node.output in self._public or len(readers) != len(self._readers.get(node.output, [])):
             return None
         parts = [_span(reader, len(shape)) for _, reader in readers]
@@ -98,7 +99,7 @@ class _Backwards:
 
     def _moved(self, value: str, reader: Node, span: Span) -> Node | None:
         """A slice that counts from the first row of ``span``; None if it reads all of that."""
-        own = _span(reader, len(self.types[value].shape))
+        own = _span(reader, len(self.graph.types[value].shape))
         if (own.start, own.stop) == (span.start, span.stop):
             self._same[reader.output] = value
             return None
@@ -106,28 +107,26 @@ class _Backwards:
         return replace(reader, attrs={**reader.attrs, **moved})
 
     def _new_slice(self, value: str, span: Span) -> Node:
-        name, count = f"{value}.rows", 1
-        while name in self.types:
-            name, count = f"{value}.rows_{count}", count + 1
+        name = self.graph.fresh(f"{value}.rows")
         self._cut_type(name, value, span)
         attrs = {"axis": span.axis, "start": span.start, "stop": span.stop}
         return Node("slice", (value,), (name,), dict(attrs), value)
 
     def _cut_type(self, name: str, of: str, span: Span) -> None:
-        kind = self.types[of]
-        shape = list(kind.shape)
-        shape[span.axis] = span.stop - span.start
-        self.types[name] = TensorType(kind.dtype, tuple(shape))
+        kind = self.graph.types[of]
+        shape = sliced(kind.shape, span.axis, span.start, span.stop, 1)
+        self.graph.types[name] = TensorType(kind.dtype, shape)
 
-    def graph(self, old: Graph) -> Graph:
+    def finished(self) -> Graph:
         """What was made, in order of execution."""
         nodes = [
             replace(node, inputs=tuple(self._same.get(value, value) for value in node.inputs))
             for node in reversed(self._nodes)
             if node is not None
         ]
-        outputs = {name: self._same.get(value, value) for name, value in old.outputs.items()}
-        return replace(old, nodes=nodes, types=self.types, outputs=outputs)
+        named = self.graph.outputs.items()
+        outputs = {name: self._same.get(value, value) for name, value in named}
+        return replace(self.graph, nodes=nodes, outputs=outputs)
 
 
 def _span(node: Node, rank: int) -> Span:
