@@ -239,16 +239,29 @@ def compare(program: Any, pixels: Any) -> tuple[bool, str]:
 def run_all(args: argparse.Namespace) -> dict[str, Result]:
     """Examine what is not in the results yet, one process each."""
     options = Options(args.images, args.speed, args.rounds, args.seconds)
-    args.results.mkdir(parents=True, exist_ok=True)
     for family, (name, changes) in FAMILIES.items():
-        wanted = not args.only or family in args.only
-        if wanted and not is_known(read(args.results, name), args):
-            start = time.monotonic()
-            result = alone(name, changes, options, args.timeout)
-            path(args.results, name).write_text(json.dumps(result, indent=1) + "\n")
-            print(f"{family}: {result} ({time.monotonic() - start:.0f} s)", flush=True)
+        if not args.only or family in args.only:
+            examine_once(args.results, family, name, changes, options, args)
     found = {family: read(args.results, name) for family, (name, _) in FAMILIES.items()}
     return {family: result for family, result in found.items() if result}
+
+
+def examine_once(
+    folder: Path,
+    title: str,
+    name: str,
+    changes: dict[str, Any],
+    options: Options,
+    args: argparse.Namespace,
+) -> None:
+    """Examine a model in a process of its own unless its result is in the folder."""
+    if is_known(read(folder, name), options.speed, args.again):
+        return
+    start = time.monotonic()
+    result = alone(name, changes, options, args.timeout)
+    folder.mkdir(parents=True, exist_ok=True)
+    path(folder, name).write_text(json.dumps(result, indent=1) + "\n")
+    print(f"{title}: {result} ({time.monotonic() - start:.0f} s)", flush=True)
 
 
 def path(folder: Path, name: str) -> Path:
@@ -262,11 +275,11 @@ def read(folder: Path, name: str) -> Result:
     return json.loads(file.read_text()) if file.is_file() else {}
 
 
-def is_known(result: Result, args: argparse.Namespace) -> bool:
+def is_known(result: Result, speed: bool, again: bool) -> bool:
     """Whether a model need not be run."""
-    if not result or (args.again and not result.get("identical")):
+    if not result or (again and not result.get("identical")):
         return False
-    return "milliseconds" in result or not (args.speed and result.get("identical"))
+    return "milliseconds" in result or not (speed and result.get("identical"))
 
 
 def alone(name: str, changes: dict[str, Any], options: Options, timeout: int) -> Result:
@@ -339,17 +352,22 @@ def write(page: Path, marks: tuple[str, str], content: str) -> None:
     page.write_text(f"{head}{marks[0]}\n{content}\n{marks[1]}{tail}", encoding="utf-8")
 
 
+def add_options(parser: argparse.ArgumentParser, timeout: int) -> None:
+    """What every examination of models takes."""
+    parser.add_argument("--images", type=int, default=2, help="calibration images")
+    parser.add_argument("--again", action="store_true", help="run failed models again")
+    parser.add_argument("--timeout", type=int, default=timeout, help="seconds for one model")
+
+
 def main() -> int:
     """Command line entry point."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--results", type=Path, default=PROJECT / "out" / "families")
     parser.add_argument("--only", nargs="*", help="families to run")
-    parser.add_argument("--images", type=int, default=2, help="calibration images")
+    add_options(parser, timeout=600)
     parser.add_argument("--no-speed", dest="speed", action="store_false", help="do not time")
-    parser.add_argument("--again", action="store_true", help="run failed models again")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each engine")
     parser.add_argument("--seconds", type=float, default=0.2, help="timed seconds of one turn")
-    parser.add_argument("--timeout", type=int, default=600, help="seconds for one model")
     write(PAGE, (BEGIN, END), table(run_all(parser.parse_args())))
     return 0
 
