@@ -28,7 +28,7 @@ MACHINES = (
     Machine("i8mm", 4, False, 1),
 )
 
-FINGERPRINT = "2e1a2c28b9d51715"
+FINGERPRINT = "0b3feefbf328f78a"
 """Of all plans below at PLAN_FORMAT."""
 
 
