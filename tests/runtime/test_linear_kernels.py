@@ -11,7 +11,7 @@ from intformer.ir.graph import Array, Attribute, Graph
 from intformer.ir.lanes import LANE_GROUPS, in_lane_order, safe_group
 from intformer.reference import interpret
 from intformer.runtime import Session
-from intformer.runtime.emit_linear import lift_of
+from intformer.runtime.emit_linear import block_sizes, lift_of
 from intformer.runtime.forms import FEW_ROWS, LAYOUTS, Form, choose_form
 from intformer.runtime.fuse import fuse
 from intformer.runtime.packing import pack_weight
@@ -138,6 +138,43 @@ def test_tiles_finished_late_equal_the_reference_and_stay_inside(
         actual = Session(graph, threads=1).run({"x": x})["y"]
         np.testing.assert_array_equal(actual, interpret(graph, {"x": x})["y"])
     assert all((fence == 0xA5).all() for fence in fences)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("repeated", [False, True])
+def test_residuals_of_every_row_and_of_few(kind: str | int, repeated: bool) -> None:
+    """Residuals that begin again within a tile, and residuals of their own for all rows."""
+    build = Builder(5)
+    x = build.input("x", "uint8", ("N", 7, 36))
+    stream = (
+        build.random("r", "int16", (1, 7, 40), -32768, 32767)
+        if repeated
+        else build.input("r", "int16", ("N", 7, 40))
+    )
+    weight = build.constant("w", weights(kind, 36, 40, build.rng), "int8")
+    bias = build.random("b", "int32", (40,), -(2**20), 2**20)
+    acc = build.node("linear", x, weight, bias, x_zero=36)
+    build.output("y", build.add(acc, stream, (0.1, 1.5), "add", 18))
+    rng = np.random.default_rng(2)
+    feed = {"x": levels(9 * 7, 36, rng).reshape(9, 7, 36)}
+    if not repeated:
+        feed["r"] = rng.integers(-32768, 32768, (9, 7, 40)).astype(np.int16)
+    for threads in (1, 2):
+        actual = Session(build.graph, threads=threads).run(feed)["y"]
+        np.testing.assert_array_equal(actual, interpret(build.graph, feed)["y"])
+
+
+@pytest.mark.parametrize("level", ["avx2", "avx512vnni"])
+@pytest.mark.parametrize("gathered", [False, True])
+def test_blocks_cover_a_product(level: str, gathered: bool) -> None:
+    """All rows and columns, in whole tiles but for the edges, and a share for every thread."""
+    row_tiles, column_tiles = (12, 16) if level == "avx2" else (24, 192)
+    for rows, columns, threads in product((1, 25, 197, 1576), (8, 40, 576, 3072), (1, 2, 4)):
+        down, across = block_sizes(level, rows, columns, threads, gathered=gathered)
+        assert down % row_tiles == 0
+        assert across % column_tiles == 0 or across == columns
+        parts = -(-rows // down) * -(-columns // across)
+        assert threads == 1 or rows < 25 * threads or columns < 192 * threads or parts >= threads
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -28,7 +28,7 @@ MACHINES = (
     Machine("i8mm", 4, False, 1),
 )
 
-FINGERPRINT = "0b3feefbf328f78a"
+FINGERPRINT = "9be2301a862d4b9b"
 """Of all plans below at PLAN_FORMAT."""
 
 

@@ -49,25 +49,47 @@ class Product {
     Tiles<Dot, kRows, kVectors>::run(source, a_.apart, t.rows, vectors, sums(t), kColumns);
   }
 
-  // All rows for some columns, then the next columns. Meanwhile the weights of these are fetched.
+  // What the topmost tile of the columns from `column` on reads.
+  TileSource topmost(int64_t column) const {
+    const int64_t panel = steps_ * 4 * kLanes;
+    const std::byte* b = static_cast<const std::byte*>(g_.b) + column / kLanes * panel;
+    return {a_.data, a_.stride, b, panel, steps_, b};
+  }
+
+  // The tile at `row` and `column`; its sums go to one place in even turns, to another in odd ones.
+  Block block(int64_t row, int64_t column, int64_t turn) const {
+    auto* sums = reinterpret_cast<int32_t*>(scratch_ + turn % 2 * kTileBytes);
+    const int count = static_cast<int>(std::min<int64_t>(rows_.end - row, kRows));
+    return {sums, kColumns, row, column, count, std::min(columns_.end - column, kColumns)};
+  }
+
+  // All rows for some columns, then the next columns.
   template <class Visit>
   void each_tile(Visit visit) const {
-    const int64_t panel = steps_ * 4 * kLanes;
     int64_t turn = 0;
     for (int64_t c = columns_.begin; c < columns_.end; c += kColumns) {
-      const int64_t width = std::min(columns_.end - c, kColumns);
-      const std::byte* b = static_cast<const std::byte*>(g_.b) + c / kLanes * panel;
+      TileSource s = topmost(c);
       for (int64_t row = rows_.begin; row < rows_.end; row += kRows, ++turn) {
+        // Meanwhile the weights of the next columns are fetched, then, as they are new too, later
+        // rows of A.
         const int64_t done = row - rows_.begin;
-        auto* sums = reinterpret_cast<int32_t*>(scratch_ + turn % 2 * kTileBytes);
-        const int count = static_cast<int>(std::min<int64_t>(rows_.end - row, kRows));
-        // First the weights of the next columns, then, as they are new too, later rows of A.
         const bool rows_are_new = c == columns_.begin && done >= kVectors * kRows;
-        const std::byte* next = rows_are_new ? a_.data + (done + 2 * kRows) * a_.stride
-                                             : b + (kVectors + done / kRows % kVectors) * panel;
-        visit(Block{sums, kColumns, row, c, count, width},
-              TileSource{a_.data + done * a_.stride, a_.stride, b, panel, steps_, next});
+        s.next = rows_are_new ? s.a + 2 * kRows * s.a_stride
+                              : s.b + (kVectors + done / kRows % kVectors) * s.b_panel;
+        visit(block(row, c, turn), s);
+        s.a += kRows * s.a_stride;
       }
+    }
+  }
+
+  // The tiles from `row` on of some columns.
+  void finish_rows(int64_t row, int64_t column) const {
+    TileSource s = topmost(column);
+    s.a += (row - rows_.begin) * s.a_stride;
+    for (; row < rows_.end; row += kRows, s.a += kRows * s.a_stride) {
+      const Block t = block(row, column, 0);
+      compute(t, s);
+      finish(g_.epilogue, t, levels());
     }
   }
 

@@ -22,7 +22,7 @@ struct Epilogue {
   int64_t out_stride;  // elements between rows
   int shift;
   const int32_t* bias;        // raw only
-  const int32_t* multiplier;  // per channel, padded to whole vectors
+  const int32_t* multiplier;  // per channel, padded to whole vectors and one value more
   const int64_t* offset;      // per channel, even and odd lanes of a vector apart
   const int16_t* residual;
   int64_t residual_stride, residual_rows;  // row r reads r % residual_rows

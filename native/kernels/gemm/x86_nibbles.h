@@ -8,6 +8,9 @@
 #pragma once
 
 #include "block.h"
+#if !defined(__AVX512VNNI__) && !defined(__AVXVNNI__)
+#include "x86_registers.h"
+#endif
 
 namespace intformer {
 namespace {
@@ -179,23 +182,46 @@ void unpack_panel(const std::byte* from, int64_t blocks, std::byte* to) {
 }
 
 // The eight steps of a block fit int16 together: its multipliers widen them.
+using BlockDot = DotPairs<8>;
+
+class Factors {
+ public:
+  Factors(const TileSource& s, int64_t blocks)
+      : at_(s.b + blocks * kDepth * kLanes), panel_(s.b_panel) {}
+
+  inline __attribute__((always_inline)) V operator()(V x, int v) const {
+    return _mm256_madd_epi16(x, Isa::load(at_ + v * panel_));
+  }
+  void advance() { at_ += 4 * kLanes; }
+
+ private:
+  const std::byte* at_;
+  const int64_t panel_;
+};
+
 template <int kRows, int kVectors>
 void block_tile(const TileSource& s, int64_t blocks, int32_t* out, int64_t out_stride) {
-  using Dot = DotPairs<8>;
-  SumsOf<Dot, kRows, kVectors> sums(out, out_stride);
-  const std::byte *a = s.a, *b = s.b, *factors = b + blocks * kDepth * kLanes;
-  const int64_t a_stride = s.a_stride, panel = s.b_panel;
-  for (int64_t block = 0; block < blocks; ++block) {
-    const auto scaled = [&](V x, int v) {
-      return _mm256_madd_epi16(x, Isa::load(factors + v * panel));
-    };
-    pairs_by_step<Dot, kRows, kVectors>(sums, a_stride, panel, a, b, scaled);
+  SumsOf<BlockDot, kRows, kVectors> sums(out, out_stride);
+  Factors factors(s, blocks);
+  const std::byte *a = s.a, *b = s.b;
+  for (int64_t block = 0; block < blocks; ++block, factors.advance()) {
+    pairs_by_step<BlockDot, kRows, kVectors>(sums, s.a_stride, s.b_panel, a, b, factors);
     a += kDepth;
     b += kDepth * kLanes;
-    factors += 4 * kLanes;
   }
   sums.store();
 }
+
+// The sums of whole tiles.
+struct UnpackedSums {
+  static constexpr int kRows = kWideRows;
+  int64_t blocks;
+
+  inline __attribute__((always_inline)) void compute(const TileSource& s, int32_t* stored,
+                                                     RowSums<kRows>& sums) const {
+    StoredGroups<BlockDot, Factors>(s, Factors(s, blocks), stored).compute(blocks, sums);
+  }
+};
 
 using BlockTileFn = void (*)(const TileSource&, int64_t, int32_t*, int64_t);
 
@@ -268,7 +294,21 @@ void nibble_block(const Gemm& g, const Rows& a, Range rows, Range columns, int64
     for (int v = 0; v < vectors; ++v) {
       unpack_panel(b + v * panel, blocks, unpacked + v * unpacked_panel(blocks));
     }
-    for (int64_t row = 0; row < count; row += kWideRows) {
+    int64_t row = 0;
+#if !defined(__AVX512VNNI__) && !defined(__AVXVNNI__)
+    if (width == kColumns) {
+      const Columns all{{a.data, a.stride, unpacked, unpacked_panel(blocks), 0, unpacked},
+                        {sums, kColumns, rows.begin, c, kWideRows, width},
+                        rows.end,
+                        false,
+                        b + vectors * panel,
+                        vectors * panel};
+      with_finisher(g.epilogue, levels, [&](const auto& finisher) {
+        row = whole_tiles(g.epilogue, all, UnpackedSums{blocks}, finisher) - rows.begin;
+      });
+    }
+#endif
+    for (; row < count; row += kWideRows) {
       const int high = static_cast<int>(count - row < kWideRows ? count - row : kWideRows);
       unpacked_tile(a, row, high, unpacked, blocks, vectors, sums, kColumns);
       finish(g.epilogue, {sums, kColumns, rows.begin + row, c, high, width}, levels);

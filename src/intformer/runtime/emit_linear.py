@@ -32,7 +32,8 @@ WHOLE_SHIFT = 32
 
 BLOCK_ROWS, BLOCK_COLUMNS, BLOCK_BYTES = 240, 384, 2**18
 """The largest block of a product that one thread works on at a time: its part of A stays in the
-second-level cache (rows times depth), and its part of B is read for all rows of the block."""
+second-level cache (rows times depth; AVX2 fetches it so early that it need not), and its part of B
+is read for all rows of the block."""
 
 MOST_ROWS = 192
 """Rows of a block where weights are unpacked for all of them."""
@@ -40,8 +41,11 @@ MOST_ROWS = 192
 ROW_STEP, COLUMN_STEP = 24, 192
 """Multiples of every tile."""
 
-UNITS_PER_THREAD = 4
-"""Blocks per thread that even out their different speeds."""
+SMALL_ROW_STEP, SMALL_COLUMN_STEP = 12, 16
+"""Multiples of the tiles of AVX2."""
+
+UNITS_PER_THREAD, EVEN_UNITS_PER_THREAD = 4, 2
+"""Blocks per thread that even out their different speeds, and their different sizes if need be."""
 
 
 def emit_linear(builder: Builder, group: Group) -> None:
@@ -50,8 +54,10 @@ def emit_linear(builder: Builder, group: Group) -> None:
     *lead, depth = builder.shape(linear.inputs[0])
     rows, columns = math.prod(lead), builder.shape(linear.output)[-1]
     b, form = _packed(builder, linear, rows)
-    most = MOST_ROWS if form is Form.NIBBLES else _most_rows(depth)
-    blocks = block_sizes(rows, columns, builder.machine.threads, most)
+    level, threads = builder.machine.level, builder.machine.threads
+    most = _most_rows(level, depth, form)
+    gathered = group.windows is not None
+    blocks = block_sizes(level, rows, columns, threads, most, gathered=gathered)
     numbers = [*blocks, rows, columns, depth, form]
     numbers += [DTYPE_CODES[builder.dtype(linear.inputs[0])], depth]
     finish, parameters = _epilogue(builder, group, columns)
@@ -75,18 +81,44 @@ def window_operands(builder: Builder, node: Node) -> tuple[list[Location], list[
     return [builder.locate(node.inputs[0]), level], numbers
 
 
-def _most_rows(depth: int) -> int:
-    """Rows of A that fit the cache together."""
+def _most_rows(level: str, depth: int, form: int) -> int:
+    """Rows of A in a block: as many as fit the cache together where that matters."""
+    if level == "avx2":
+        return BLOCK_ROWS
+    if form is Form.NIBBLES:
+        return MOST_ROWS
     return max(ROW_STEP, min(BLOCK_ROWS, BLOCK_BYTES // depth // ROW_STEP * ROW_STEP))
 
 
-def block_sizes(rows: int, columns: int, threads: int, most: int = BLOCK_ROWS) -> tuple[int, int]:
-    """Rows and columns of a block: as large as allowed, while all threads get enough of them."""
+def block_sizes(
+    level: str,
+    rows: int,
+    columns: int,
+    threads: int,
+    most: int = BLOCK_ROWS,
+    *,
+    gathered: bool = False,
+) -> tuple[int, int]:
+    """Rows and columns of a block: as large as allowed, while all threads get enough of them.
+
+    One thread takes all columns at once, since some forms copy the rows for every block. The tiles
+    of AVX2 are so small that few blocks of even size serve best, with all rows of A in each, unless
+    these are ``gathered`` for it.
+    """
+    if threads == 1:
+        return _even(rows, most, ROW_STEP), _even(columns, columns, COLUMN_STEP)
+    if level == "avx2" and rows > ROW_STEP:
+        units = EVEN_UNITS_PER_THREAD * threads
+        if gathered:
+            return _even(rows, min(most, -(-rows // units)), SMALL_ROW_STEP), columns
+        down = _even(rows, most, SMALL_ROW_STEP)
+        parts = max(EVEN_UNITS_PER_THREAD, -(-units // -(-rows // down)))
+        return down, _even(columns, -(-columns // parts), SMALL_COLUMN_STEP)
     for across in (BLOCK_COLUMNS, COLUMN_STEP):
         for high in range(most, 0, -ROW_STEP):
             down = _even(rows, high, ROW_STEP)
             units = -(-rows // down) * -(-columns // across)
-            if threads == 1 or units >= UNITS_PER_THREAD * threads:
+            if units >= UNITS_PER_THREAD * threads:
                 return down, across
     return ROW_STEP, COLUMN_STEP
 

@@ -64,8 +64,10 @@ def _aligned_copy(array: Array) -> Array:
 
 
 def channels(values: Array, count: int, lanes: int) -> Array:
-    """``values`` (one or ``count`` of them) per channel, padded with zeros to whole vectors."""
-    full = np.zeros(-(-count // lanes) * lanes, values.dtype)
+    """``values`` (one or ``count`` of them) per channel, padded with zeros to whole vectors and by
+    one more: kernels load the odd lanes of a vector a value further.
+    """
+    full = np.zeros(-(-count // lanes) * lanes + 1, values.dtype)
     full[:count] = values
     return full
 
@@ -76,7 +78,7 @@ def wide_channels(values: Array, count: int, lanes: int, split: bool) -> Array:
     The 32 x 32 -> 64 bit multiplication of x86 works on even lanes; odd lanes are shifted down
     first. That of Arm takes neighbours.
     """
-    full = channels(values, count, lanes)
+    full = channels(values, count, lanes)[:-1]
     if not split:
         return full
     return full.reshape(-1, lanes // 2, 2).transpose(0, 2, 1).reshape(-1)
