@@ -41,8 +41,8 @@ MOST_ROWS = 192
 ROW_STEP, COLUMN_STEP = 24, 192
 """Multiples of every tile."""
 
-SMALL_ROW_STEP, SMALL_COLUMN_STEP = 12, 16
-"""Multiples of the tiles of AVX2."""
+SMALL_ROW_STEP, LEAST_ROW_STEP, SMALL_COLUMN_STEP = 12, 4, 16
+"""Multiples of all tiles of AVX2, and of those of most forms."""
 
 UNITS_PER_THREAD, EVEN_UNITS_PER_THREAD = 4, 2
 """Blocks per thread that even out their different speeds, and their different sizes if need be."""
@@ -56,8 +56,10 @@ def emit_linear(builder: Builder, group: Group) -> None:
     b, form = _packed(builder, linear, rows)
     level, threads = builder.machine.level, builder.machine.threads
     most = _most_rows(level, depth, form)
-    gathered = group.windows is not None
-    blocks = block_sizes(level, rows, columns, threads, most, gathered=gathered)
+    apart = threads if form is Form.WIDE else 1
+    if group.windows:
+        apart = EVEN_UNITS_PER_THREAD * threads
+    blocks = block_sizes(level, rows, columns, threads, most, apart)
     numbers = [*blocks, rows, columns, depth, form]
     numbers += [DTYPE_CODES[builder.dtype(linear.inputs[0])], depth]
     finish, parameters = _epilogue(builder, group, columns)
@@ -91,28 +93,22 @@ def _most_rows(level: str, depth: int, form: int) -> int:
 
 
 def block_sizes(
-    level: str,
-    rows: int,
-    columns: int,
-    threads: int,
-    most: int = BLOCK_ROWS,
-    *,
-    gathered: bool = False,
+    level: str, rows: int, columns: int, threads: int, most: int = BLOCK_ROWS, apart: int = 1
 ) -> tuple[int, int]:
     """Rows and columns of a block: as large as allowed, while all threads get enough of them.
 
-    One thread takes all columns at once, since some forms copy the rows for every block. The tiles
-    of AVX2 are so small that few blocks of even size serve best, with all rows of A in each, unless
-    these are ``gathered`` for it.
+    One thread takes all columns at once. The tiles of AVX2 are so small that few blocks of even
+    size serve best, of all rows if ``apart`` is 1. Where a block copies its rows, or gathers them,
+    they are split into so many parts at least, so that little is copied twice.
     """
     if threads == 1:
         return _even(rows, most, ROW_STEP), _even(columns, columns, COLUMN_STEP)
     if level == "avx2" and rows > ROW_STEP:
         units = EVEN_UNITS_PER_THREAD * threads
-        if gathered:
-            return _even(rows, min(most, -(-rows // units)), SMALL_ROW_STEP), columns
-        down = _even(rows, most, SMALL_ROW_STEP)
-        parts = max(EVEN_UNITS_PER_THREAD, -(-units // -(-rows // down)))
+        step = SMALL_ROW_STEP if apart == 1 else LEAST_ROW_STEP
+        down = _even(rows, min(most, -(-rows // apart)), step)
+        least = 1 if apart >= units else EVEN_UNITS_PER_THREAD
+        parts = max(least, -(-units // -(-rows // down)))
         return down, _even(columns, -(-columns // parts), SMALL_COLUMN_STEP)
     for across in (BLOCK_COLUMNS, COLUMN_STEP):
         for high in range(most, 0, -ROW_STEP):
