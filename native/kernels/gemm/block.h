@@ -82,12 +82,13 @@ class Product {
     }
   }
 
-  // The tiles from `row` on of some columns.
+  // The tiles from `row` on of some columns. Meanwhile the weights of the next columns are fetched.
   void finish_rows(int64_t row, int64_t column) const {
     TileSource s = topmost(column);
     s.a += (row - rows_.begin) * s.a_stride;
-    for (; row < rows_.end; row += kRows, s.a += kRows * s.a_stride) {
-      const Block t = block(row, column, 0);
+    for (int64_t turn = 0; row < rows_.end; row += kRows, s.a += kRows * s.a_stride, ++turn) {
+      s.next = s.b + (kVectors + turn % kVectors) * s.b_panel;
+      const Block t = block(row, column, turn);
       compute(t, s);
       finish(g_.epilogue, t, levels());
     }
