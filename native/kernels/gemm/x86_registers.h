@@ -142,6 +142,7 @@ __attribute__((noinline)) int64_t whole_tiles(const Epilogue& e, const Columns& 
   if (tiles == 0) return t.row;
   Ahead<Sums::kRows> ahead(e, t, c.weights, c.bytes, tiles);
   for (int64_t tile = 0; tile < tiles; ++tile, t.row += Sums::kRows) {
+    // Elsewhere nothing is left to fetch on the way: weights and results have been.
     s.next = c.rows_are_new ? s.a + 2 * Sums::kRows * s.a_stride : s.b;
     ahead.fetch();
     RowSums<Sums::kRows> sums;

@@ -16,9 +16,6 @@ constexpr int kPair = 2;  // vectors of a tile
 template <int kRows>
 using RowSums = V[kRows][kPair];
 
-// Has the compiler compute `x` here, neither earlier nor later.
-inline __attribute__((always_inline)) void in_place(V& x) { asm volatile("" : "+x"(x)); }
-
 template <int kRows>
 inline __attribute__((always_inline)) void clear(RowSums<kRows>& sums) {
   INTFORMER_UNROLL for (int r = 0; r < kRows; ++r) sums[r][0] = sums[r][1] = Isa::zero();
@@ -40,8 +37,8 @@ struct Steps {
   }
 };
 
-// Sums of four rows, step by step. What a row adds is `late`: its products come into being one or
-// two rows (Step::kLate) before.
+// Sums of four rows, step by step. A row adds `late`, products of Step::kLate rows before, and
+// leaves its own there.
 template <class Step>
 struct LateSums {
   static constexpr int kRows = 4, kLate = Step::kLate;
@@ -89,13 +86,11 @@ inline const int32_t& four_bytes(const std::byte* from) {
   return *reinterpret_cast<const int32_t*>(from);
 }
 
-inline __attribute__((always_inline)) V load_in_place(const std::byte* from) {
+inline __attribute__((always_inline)) V load_kept(const std::byte* from) {
   V x = Isa::load(from);
-  in_place(x);
+  keep(x);
   return x;
 }
-
-// A row of a step adds `late` to `sums`, and leaves its own products there.
 
 // Form::pairs2.
 class Pairs2Step {
@@ -171,7 +166,7 @@ class WideStep {
   static constexpr int kSteps = 1, kUnrolled = 4, kLate = 2;
 
   inline __attribute__((always_inline)) WideStep(const std::byte* b, int64_t panel)
-      : b_{load_in_place(b), load_in_place(b + panel)} {}
+      : b_{load_kept(b), load_kept(b + panel)} {}
 
   inline __attribute__((always_inline)) void add_row(const std::byte* a, V (&sums)[kPair],
                                                      V (&late)[kPair]) const {
@@ -233,7 +228,7 @@ class StoredGroups {
     RowSums<kRows>& sums;
     inline __attribute__((always_inline)) void add(int r, int v, V x) {
       sums[r][v] = Isa::add(x, Isa::load(stored + (r * kPair + v) * kLanes));
-      in_place(sums[r][v]);
+      keep(sums[r][v]);
     }
   };
 
