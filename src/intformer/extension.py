@@ -12,7 +12,7 @@ from intformer.errors import ExtensionError
 
 __all__ = ["PLAN_FORMAT", "native"]
 
-PLAN_FORMAT = 7
+PLAN_FORMAT = 8
 """Version of the plans: raised with every change of what steps, numbers and packed constants mean.
 
 The build reads this line and compiles the number in (CMakeLists.txt);

@@ -11,13 +11,16 @@ from intformer.ir.graph import Array, Attribute, Graph
 from intformer.ir.lanes import LANE_GROUPS, in_lane_order, safe_group
 from intformer.reference import interpret
 from intformer.runtime import Session
-from intformer.runtime.emit_linear import block_sizes, lift_of
+from intformer.runtime.blocks import block_sizes
+from intformer.runtime.emit_linear import lift_of
 from intformer.runtime.forms import FEW_ROWS, LAYOUTS, Form, choose_form
 from intformer.runtime.fuse import fuse
 from intformer.runtime.packing import pack_weight
+from intformer.runtime.plan import Machine
 from programs import Builder
 
 SHAPES = [(1, 4, 8), (1, 384, 10), (5, 17, 3), (13, 64, 70), (50, 96, 129), (97, 30, 200)]
+SHAPES += [(41, 397, 40), (62, 780, 72)]  # depths that take several tables of sums
 KINDS = {"any": Form.WIDE, "symmetric": Form.SIGN, 2: Form.PAIRS2, 4: Form.PAIRS4, 8: Form.PAIRS8}
 
 
@@ -164,13 +167,18 @@ def test_residuals_of_every_row_and_of_few(kind: str | int, repeated: bool) -> N
         np.testing.assert_array_equal(actual, interpret(build.graph, feed)["y"])
 
 
-@pytest.mark.parametrize("level", ["avx2", "avx512vnni"])
-@pytest.mark.parametrize("apart", [1, 2, 8])
-def test_blocks_cover_a_product(level: str, apart: int) -> None:
+@pytest.mark.parametrize(
+    ("level", "form"),
+    [("avx512vnni", Form.VNNI), *(("avx2", form) for form in (Form.PAIRS2, Form.WIDE, Form.SPLIT))],
+)
+@pytest.mark.parametrize("windows", [False, True])
+def test_blocks_cover_a_product(level: str, form: Form, windows: bool) -> None:
     """All rows and columns, in whole tiles but for the edges, and a share for every thread."""
-    row_tiles, column_tiles = (12 if apart == 1 else 4, 16) if level == "avx2" else (24, 192)
+    even = form is Form.PAIRS2 and not windows
+    row_tiles, column_tiles = (12 if even else 4, 16) if level == "avx2" else (24, 192)
     for rows, columns, threads in product((1, 25, 197, 1576), (8, 40, 576, 3072), (1, 2, 4)):
-        down, across = block_sizes(level, rows, columns, threads, apart=apart)
+        machine = Machine(level, 8, True, threads)
+        down, across = block_sizes(machine, form, rows, columns, 768, windows)
         assert down % row_tiles == 0
         assert across % column_tiles == 0
         parts = -(-rows // down) * -(-columns // across)
@@ -181,6 +189,8 @@ def test_blocks_cover_a_product(level: str, apart: int) -> None:
 def test_form_follows_from_the_weights(kind: str | int) -> None:
     weight = weights(kind, 64, 16, np.random.default_rng(0))
     assert choose_form("avx2", "linear", weight, rows=1) is KINDS[kind]
+    many = KINDS[kind] if isinstance(kind, int) else Form.SPLIT
+    assert choose_form("avx2", "linear", weight) is many
     assert choose_form("avx512vnni", "linear", weight) is Form.VNNI
     assert choose_form("avx2", "linear16", weight) is Form.WIDE
     assert choose_form("dotprod", "linear", weight) is Form.DOTPROD
@@ -188,18 +198,29 @@ def test_form_follows_from_the_weights(kind: str | int) -> None:
     assert choose_form("i8mm", "linear16", weight) is Form.SINGLE
 
 
-def test_many_rows_take_the_form_with_more_memory_and_fewer_instructions() -> None:
-    weight = weights("symmetric", 64, 16, np.random.default_rng(0))
-    assert choose_form("avx2", "linear", weight, FEW_ROWS) is Form.SIGN
-    assert choose_form("avx2", "linear", weight, FEW_ROWS + 1) is Form.WIDE
+def test_sums_of_weights_are_made_for_many_rows() -> None:
+    for kind, few in (("symmetric", Form.SIGN), ("any", Form.WIDE)):
+        weight = weights(kind, 64, 16, np.random.default_rng(0))
+        assert choose_form("avx2", "linear", weight, FEW_ROWS) is few
+        assert choose_form("avx2", "linear", weight, FEW_ROWS + 1) is Form.SPLIT
 
 
-def test_one_session_uses_both_forms() -> None:
-    graph, x = graph_of("symmetric", (97, 36, 40), "uint8")
+@pytest.mark.parametrize("kind", ["any", "symmetric"])
+def test_one_session_uses_both_forms(kind: str) -> None:
+    graph, x = graph_of(kind, (97, 36, 40), "uint8")
     session = Session(graph, threads=1)
     for rows in (97, 3, 97):
         feed = {"x": x[:rows]}
         np.testing.assert_array_equal(session.run(feed)["y"], interpret(graph, feed)["y"])
+
+
+def test_forms_with_the_same_layout_share_packed_weights() -> None:
+    assert LAYOUTS[Form.SIGN] == LAYOUTS[Form.SPLIT]
+    graph, x = graph_of("symmetric", (97, 36, 40), "uint8")
+    session = Session(graph, threads=1)
+    for rows in (97, 3):
+        session.run({"x": x[:rows]})
+    assert [a.dtype for a in session._constants.arrays].count(np.dtype(np.int8)) == 1
 
 
 def test_sums_of_centred_levels_that_could_overflow_are_not_used() -> None:

@@ -45,6 +45,7 @@ enum class Form : int64_t {
   i8mm,     // two rows by two columns of eight 8-bit products straight into int32
   single,   // int16 operands, one product after the other
   nibbles,  // weights of 4 bits, a multiplier for every 32 of a column
+  split,    // seven bits of A in pairs, the eighth by a table of sums of weights
 };
 
 struct Gemm {

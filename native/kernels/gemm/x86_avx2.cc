@@ -1,10 +1,12 @@
 #include "block.h"
 #include "x86_nibbles.h"
 #include "x86_registers.h"
+#include "x86_split_block.h"
 
 namespace intformer::avx2 {
 
 int64_t gemm_scratch_bytes(Form form, int64_t rows, int64_t depth) {
+  if (form == Form::split) return SplitProduct::scratch_bytes(rows, depth);
   return form == Form::nibbles ? nibble_scratch_bytes(rows, depth) : scratch_bytes(rows, depth);
 }
 
@@ -20,6 +22,8 @@ void gemm(const Gemm& g, Range rows, Range columns, std::byte* scratch) {
       return registers_block<Pairs8Sums, DotPairs<4>, 4>(g, rows, columns, scratch);
     case Form::sign:
       return product_block<DotSign, 6, 2, 4>(g, rows, columns, scratch);
+    case Form::split:
+      return split_block(g, rows, columns, scratch);
     case Form::nibbles:
       return nibble_product(g, rows, columns, scratch);
     default:

@@ -10,6 +10,7 @@ import numpy as np
 from intformer.arith import STORAGE
 from intformer.ir.graph import Array, Node
 from intformer.reference.unpack import unpacked_sums
+from intformer.runtime.blocks import block_sizes
 from intformer.runtime.forms import CENTRED, FEW_ROWS, LAYOUTS, Form, choose_form, fits_nibbles
 from intformer.runtime.fuse import Group
 from intformer.runtime.memory import Location
@@ -30,23 +31,6 @@ RAW, REQUANTIZE, RESIDUAL = 0, 1, 2
 WHOLE_SHIFT = 32
 """The shift of which kernels take the upper half of a product."""
 
-BLOCK_ROWS, BLOCK_COLUMNS, BLOCK_BYTES = 240, 384, 2**18
-"""The largest block of a product that one thread works on at a time: its part of A stays in the
-second-level cache (rows times depth; AVX2 fetches it so early that it need not), and its part of B
-is read for all rows of the block."""
-
-MOST_ROWS = 192
-"""Rows of a block where weights are unpacked for all of them."""
-
-ROW_STEP, COLUMN_STEP = 24, 192
-"""Multiples of every tile."""
-
-SMALL_ROW_STEP, LEAST_ROW_STEP, SMALL_COLUMN_STEP = 12, 4, 16
-"""Multiples of all tiles of AVX2, and of those of most forms."""
-
-UNITS_PER_THREAD, EVEN_UNITS_PER_THREAD = 4, 2
-"""Blocks per thread that even out their different speeds, and their different sizes if need be."""
-
 
 def emit_linear(builder: Builder, group: Group) -> None:
     """One ``gemm`` step for a linear layer and what is fused to it."""
@@ -54,12 +38,8 @@ def emit_linear(builder: Builder, group: Group) -> None:
     *lead, depth = builder.shape(linear.inputs[0])
     rows, columns = math.prod(lead), builder.shape(linear.output)[-1]
     b, form = _packed(builder, linear, rows)
-    level, threads = builder.machine.level, builder.machine.threads
-    most = _most_rows(level, depth, form)
-    apart = threads if form is Form.WIDE else 1
-    if group.windows:
-        apart = EVEN_UNITS_PER_THREAD * threads
-    blocks = block_sizes(level, rows, columns, threads, most, apart)
+    windows = group.windows is not None
+    blocks = block_sizes(builder.machine, form, rows, columns, depth, windows)
     numbers = [*blocks, rows, columns, depth, form]
     numbers += [DTYPE_CODES[builder.dtype(linear.inputs[0])], depth]
     finish, parameters = _epilogue(builder, group, columns)
@@ -83,49 +63,7 @@ def window_operands(builder: Builder, node: Node) -> tuple[list[Location], list[
     return [builder.locate(node.inputs[0]), level], numbers
 
 
-def _most_rows(level: str, depth: int, form: int) -> int:
-    """Rows of A in a block: as many as fit the cache together where that matters."""
-    if level == "avx2":
-        return BLOCK_ROWS
-    if form is Form.NIBBLES:
-        return MOST_ROWS
-    return max(ROW_STEP, min(BLOCK_ROWS, BLOCK_BYTES // depth // ROW_STEP * ROW_STEP))
-
-
-def block_sizes(
-    level: str, rows: int, columns: int, threads: int, most: int = BLOCK_ROWS, apart: int = 1
-) -> tuple[int, int]:
-    """Rows and columns of a block: as large as allowed, while all threads get enough of them.
-
-    One thread takes all columns at once. The tiles of AVX2 are so small that few blocks of even
-    size serve best, of all rows if ``apart`` is 1. Where a block copies its rows, or gathers them,
-    they are split into so many parts at least, so that little is copied twice.
-    """
-    if threads == 1:
-        return _even(rows, most, ROW_STEP), _even(columns, columns, COLUMN_STEP)
-    if level == "avx2" and rows > ROW_STEP:
-        units = EVEN_UNITS_PER_THREAD * threads
-        step = SMALL_ROW_STEP if apart == 1 else LEAST_ROW_STEP
-        down = _even(rows, min(most, -(-rows // apart)), step)
-        least = 1 if apart >= units else EVEN_UNITS_PER_THREAD
-        parts = max(least, -(-units // -(-rows // down)))
-        return down, _even(columns, -(-columns // parts), SMALL_COLUMN_STEP)
-    for across in (BLOCK_COLUMNS, COLUMN_STEP):
-        for high in range(most, 0, -ROW_STEP):
-            down = _even(rows, high, ROW_STEP)
-            units = -(-rows // down) * -(-columns // across)
-            if units >= UNITS_PER_THREAD * threads:
-                return down, across
-    return ROW_STEP, COLUMN_STEP
-
-
-def _even(size: int, largest: int, step: int) -> int:
-    """A multiple of ``step``, up to ``largest``, that splits ``size`` into about equal parts."""
-    parts = -(-size // largest)
-    return -(-size // (parts * step)) * step
-
-
-def _packed(builder: Builder, linear: Node, rows: int) -> tuple[Location, int]:
+def _packed(builder: Builder, linear: Node, rows: int) -> tuple[Location, Form]:
     """The packed weight and the native ``Form`` of the product."""
     name = linear.inputs[1]
     if linear.attrs.get("x_zero"):
@@ -153,10 +91,10 @@ def _form(builder: Builder, name: str, op: str, rows: int) -> Form:
 def packed_weight(builder: Builder, name: str, op: str, rows: int) -> tuple[Location, Form]:
     """The int8 weight of products ``op`` as their kernel reads it, and the form of these."""
     form = _form(builder, name, op, rows)
-    key = ("weight", name, form)
-    if form is Form.PLAIN:
+    lanes, layout = builder.machine.lanes, LAYOUTS.get(form)
+    key = ("weight", name, layout)
+    if layout is None:
         return builder.constant(key, lambda: builder.stored(name)), form
-    lanes, layout = builder.machine.lanes, LAYOUTS[form]
     return builder.constant(key, lambda: pack_weight(builder.stored(name), lanes, layout)), form
 
 

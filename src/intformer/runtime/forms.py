@@ -25,6 +25,7 @@ class Form(IntEnum):
     I8MM = 8
     SINGLE = 9
     NIBBLES = 10
+    SPLIT = 11
 
 
 LAYOUTS = {
@@ -37,6 +38,7 @@ LAYOUTS = {
     Form.DOTPROD: Layout(4, 16),
     Form.I8MM: Layout(8, 8),
     Form.SINGLE: Layout(1, 8, np.int16),
+    Form.SPLIT: Layout(4, 4),
 }
 """How the weights of each form lie; K is padded to what one round of the kernel takes."""
 
@@ -54,8 +56,8 @@ BYTE_FORMS = {"avxvnni": Form.VNNI, "avx512vnni": Form.VNNI, "i8mm": Form.I8MM}
 """Levels that multiply uint8 by int8 straight into int32: exact for all weights and depths."""
 
 
-FEW_ROWS = 16
-"""Rows up to which reading the weights takes longer than multiplying them."""
+FEW_ROWS = 40
+"""Rows up to which sums of weights take longer to make (``Form.SPLIT``) than they save."""
 
 
 def choose_form(level: str, op: str, weight: Array, rows: int = 2 * FEW_ROWS) -> Form:
@@ -76,7 +78,9 @@ def _safe_form(level: str, weight: Array, rows: int) -> Form:
     group = safe_group(weight)
     if group > 1:
         return {2: Form.PAIRS2, 4: Form.PAIRS4, 8: Form.PAIRS8}[group]
-    return Form.SIGN if rows <= FEW_ROWS and weight.min() > -128 else Form.WIDE
+    if rows > FEW_ROWS:
+        return Form.SPLIT
+    return Form.SIGN if weight.min() > -128 else Form.WIDE
 
 
 NIBBLE_LEVELS = ("portable", "avx2", "avxvnni", "avx512vnni")
