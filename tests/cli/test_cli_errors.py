@@ -52,6 +52,29 @@ def test_usage(arguments, message):
     assert message in refused(BAD_INPUT, *arguments)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--mean", "0.5"], "its images have 3 channels"),
+        (["--std", "1,2,3,4"], "as many numbers, not 4"),
+        (["--std", "1,0,1"], "a std of 0.0; it must be positive"),
+        (["--mean", "half"], "--mean half: give a number per channel, such as 0.5,0.5,0.5"),
+    ],
+)
+def test_normalisation(options, message, model, data, tmp_path):
+    command = ("quantize", model, "--data", data, "-o", tmp_path / "x.onnx")
+    assert message in refused(BAD_INPUT, *command, *options)
+    assert not (tmp_path / "x.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    "options", [["--beam", "1"], ["--pair", "en-de"], ["--split", "x"], ["--tokenizer", "x"]]
+)
+def test_options_that_a_program_has_no_use_for(options, program, data):
+    line = refused(BAD_INPUT, "eval", program, "--data", data, *options)
+    assert f"{options[0]} is for translation" in line and "this is one for image" in line
+
+
 @pytest.mark.parametrize("verb", ["verify", "inspect"])
 def test_missing_program(verb):
     assert "nowhere.onnx: no such file" in refused(BAD_INPUT, verb, "nowhere.onnx")

@@ -7,7 +7,7 @@ import pytest
 from cli_runner import intformer
 from PIL import Image
 
-from intformer.program import Program
+from intformer.program import Program, load
 from intformer.reference import interpret
 from tiny_models import encoded, integer_classifier, picture, write_parquet
 from tiny_onnx import write_float_model
@@ -72,6 +72,47 @@ def test_quantize_flat_runs_in_onnx_runtime_with_the_same_integers(folder, tmp_p
         assert {t["label"]: t["logit"] for t in result["top"]} == dict(enumerate(theirs[row]))
 
 
+def test_quantize_says_how_much_data_it_saw(folder, tmp_path):
+    command = ("quantize", folder / "float.onnx", "--data", folder / "data.parquet")
+    few = intformer(*command, "--samples", 8, "-o", tmp_path / "x.onnx", "--recipe", "naive")
+    assert "8 inputs of" in few.stdout and "all there are" not in few.stdout
+    all_of_them = intformer(*command, "-o", tmp_path / "x.onnx", "--recipe", "naive")
+    assert "48 inputs of" in all_of_them.stdout and "all there are" in all_of_them.stdout
+    assert json.loads((folder / "quantize.json").read_text())["samples"] == 32
+
+
+def test_images_are_normalised_as_the_command_says(folder, tmp_path):
+    """The program keeps it, so the float model is measured in the same way."""
+    data, other = folder / "data.parquet", tmp_path / "half.onnx"
+    numbers = ("--mean", "0.5,0.5,0.5", "--std", "0.25,0.5,0.5")
+    made = intformer(
+        "quantize", folder / "float.onnx", "--data", data, *numbers, "-o", other, "--json"
+    )
+    assert made.status == 0, made.stderr
+    origin = json.loads(load(other).graph.metadata["origin"])
+    assert origin["mean"] == [0.5, 0.5, 0.5] and origin["std"] == [0.25, 0.5, 0.5]
+    pixels = np.stack([np.asarray(picture(i)) for i in range(12)])
+    wanted = _float_logits(folder / "float.onnx", (pixels / 255 - 0.5) / [0.25, 0.5, 0.5])
+    assert _correlation(load(other), pixels, wanted) > 0.99
+    assert _correlation(load(folder / "int.onnx"), pixels, wanted) < 0.97
+    measured = intformer(
+        "eval", other, "--data", data, "--against", folder / "float.onnx", "--json"
+    )
+    assert measured.json["agreement"] > 90
+
+
+def _float_logits(model, images):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(model))
+    return session.run(None, {"images": images.transpose(0, 3, 1, 2).astype(np.float32)})[0]
+
+
+def _correlation(program, pixels, wanted):
+    found = program.run({next(iter(program.graph.inputs)): pixels})["logits"]
+    return np.corrcoef(np.ravel(found), np.ravel(wanted))[0, 1]
+
+
 def test_verify(folder):
     proof = intformer("verify", folder / "int.onnx", "--json").json
     assert proof["proved"] is True
@@ -118,7 +159,7 @@ def test_inspect_layers(folder):
     for product in found:
         assert product["forms"]["avx512vnni"] == "vnni"
         group = product["group"]
-        assert product["forms"]["avx2"] == (f"pairs{group}" if group > 1 else "sign")
+        assert product["forms"]["avx2"] == (f"pairs{group}" if group > 1 else "split")
     shown = intformer("inspect", folder / "int.onnx", "--layers").stdout
     assert "Linear layers" in shown and found[0]["forms"]["avx2"] in shown
 

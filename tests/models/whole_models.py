@@ -17,6 +17,7 @@ import torch
 
 from intformer.cli.loading import calibration, describe
 from intformer.evaluate.data_files import find_data
+from intformer.evaluate.origin import Origin
 from intformer.frontend.sources import Source, load_source
 from intformer.ir.graph import Array, Graph
 from intformer.program import Program, load
@@ -89,7 +90,7 @@ def quantize_whole(
     source = load_source(name, outputs=[output] if output else None)
     asked = {"base": recipe, **options}
     program = quantize(source, calibration(source, str(data), samples), asked)
-    describe(program, source, name, output)
+    describe(program, source, Origin(name, output))
     structured, flat = folder / "structured.onnx", folder / "flat.onnx"
     program.save(structured)
     program.save(flat, flat=True)

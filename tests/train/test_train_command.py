@@ -88,6 +88,8 @@ def test_resuming_with_other_options_is_refused(folder: Path, tmp_path: Path) ->
     assert train(folder, tmp_path / "b.onnx", "--stop-after", 2).status == 130
     other = train(folder, tmp_path / "b.onnx", "--resume", "--lr", 0.002)
     assert other.status == 2 and "--lr 0.002" in other.stderr and "has 0.001" in other.stderr
+    usual = train(folder, tmp_path / "b.onnx", "--resume", "--batch-size", 128)
+    assert usual.status == 2 and "--batch-size 128" in usual.stderr and "has 8" in usual.stderr
     assert train(folder, tmp_path / "b.onnx", "--resume").status == 0
 
 

@@ -36,6 +36,7 @@ from intformer.cli.bench_options import (
 )
 from intformer.cli.options import Against, Json, Output, Weights
 from intformer.errors import ArtifactError, InputError
+from intformer.evaluate.origin import Origin
 
 if TYPE_CHECKING:
     from intformer.evaluate.bench.prepare import Model
@@ -124,13 +125,10 @@ def _model(what: str, against: str | None, weights: Path | None, output: str | N
     if program is None:
         if against is not None:
             raise InputError("--against is for programs; a SOURCE is measured against itself")
-        return Model(what, _source(what, weights, output), None)
+        return Model(what, _source(Origin(what, output), weights), None)
     if against is not None:
-        from intformer.evaluate.bench.prepare import origin
-
-        return Model(
-            what, _source(against, weights, output or origin(program).get("output")), Path(what)
-        )
+        known = Origin.of_program(program.graph).against(against, output)
+        return Model(what, _source(known, weights), Path(what))
     return Model(what, source_of(program), Path(what))
 
 
@@ -150,14 +148,14 @@ def _program(what: str) -> Any:
         return None
 
 
-def _source(name: str, weights: Path | None, output: str | None) -> Any:
-    if name.startswith("arch:"):
+def _source(origin: Origin, weights: Path | None) -> Any:
+    if origin.source.startswith("arch:"):
         from intformer.evaluate.bench.architectures import architecture
 
-        return architecture(name.removeprefix("arch:"))
+        return architecture(origin.source.removeprefix("arch:"))
     from intformer.cli.loading import load_source
 
-    return load_source(name, weights, output)
+    return load_source(origin, weights)
 
 
 # -- measuring -------------------------------------------------------------------------------------

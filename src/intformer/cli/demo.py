@@ -15,6 +15,7 @@ import typer
 from intformer.cli import console
 from intformer.cli.loading import calibration, describe, load_program, load_source
 from intformer.cli.options import Json, Limit
+from intformer.evaluate.origin import Origin
 
 if TYPE_CHECKING:
     from intformer.evaluate.accuracy import Accuracy
@@ -70,7 +71,7 @@ def demo(
     out.mkdir(parents=True, exist_ok=True)
     file = out / "vit_cifar10.onnx"
     train, test = find_data("cifar10/train.parquet"), find_data("cifar10/test.parquet")
-    state = Demo(load_source(SOURCE, None, None), str(train or PHOTOGRAPHS))
+    state = Demo(load_source(Origin(SOURCE)), str(train or PHOTOGRAPHS))
     _quantize(state, file)
     with state.timed("verify"):
         program = load_program(file)
@@ -95,7 +96,7 @@ def _quantize(state: Demo, file: Path) -> None:
     with state.timed("quantize"), console.stages() as progress:
         batches = calibration(state.source, state.calibrated_on, SAMPLES)
         program = quantize(state.source, batches, progress=progress)
-    describe(program, state.source, SOURCE, None)
+    describe(program, state.source, Origin(SOURCE))
     with console.writing(file) as temporary:
         program.save(temporary)
 

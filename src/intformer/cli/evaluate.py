@@ -20,6 +20,7 @@ from intformer.cli.options import (
     Threads,
     TokenizerFile,
     Weights,
+    given,
 )
 from intformer.errors import InputError
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
+    context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An integer program (.onnx).")],
     data: Data,
     against: Against = None,
@@ -66,6 +68,7 @@ def evaluate(
       intformer eval lm.onnx --data valid.txt --against zoo:debian_lm_softmax
     """
     program = load_program(file, threads)
+    _refuse(given(context), program)
     source = load_against(against, program, weights, output)
     with console.progress("evaluating") as progress:
         if _is_sequence(program):
@@ -84,6 +87,30 @@ def evaluate(
         return
     lines = {key.replace("_", " "): _text(value) for key, value in measured.items()}
     console.output().print(console.facts(str(file), lines))
+
+
+OPTIONS = {
+    "translation": {"tokenizer", "split", "pair", "beam"},
+    "language": {"tokenizer"},
+    "text": {"tokenizer"},
+    "image": set[str](),
+}
+"""Options that mean something for some kinds of programs only."""
+
+
+def _refuse(names: set[str], program: Program) -> None:
+    """Refuse options that this kind of program has no use for.
+
+    Raises:
+        InputError: one is given.
+    """
+    from intformer.evaluate.sequences import sequence_kind
+    from intformer.evaluate.tokens import takes_tokens
+
+    kind = sequence_kind(program.graph) or ("text" if takes_tokens(program.graph) else "image")
+    for name in sorted((names & OPTIONS["translation"]) - OPTIONS[kind]):
+        fitting = [known for known, options in OPTIONS.items() if name in options]
+        raise InputError(f"--{name} is for {', '.join(fitting)} programs; this is one for {kind}")
 
 
 def _is_sequence(program: Program) -> bool:

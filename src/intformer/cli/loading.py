@@ -9,13 +9,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from intformer.errors import InputError
+from intformer.evaluate.origin import METADATA_KEY as ORIGIN_KEY
+from intformer.evaluate.origin import Origin
 
 if TYPE_CHECKING:
     from intformer.frontend.sources import Source
     from intformer.program import Program
 
-ORIGIN_KEY = "origin"
-"""Under this key a program keeps the SOURCE and the cut it was made from (JSON)."""
+
+def channel_values(option: str, text: str | None) -> tuple[float, ...] | None:
+    """``"0.5,0.5,0.5"`` as numbers.
+
+    Raises:
+        InputError: it is anything else.
+    """
+    if text is None:
+        return None
+    try:
+        return tuple(float(value) for value in text.split(","))
+    except ValueError:
+        raise InputError(
+            f"{option} {text}: give a number per channel, such as 0.5,0.5,0.5"
+        ) from None
 
 
 def load_program(file: Path, threads: int | None = None) -> Program:
@@ -33,27 +48,25 @@ def load_program(file: Path, threads: int | None = None) -> Program:
     return load(file, threads=threads)
 
 
-def load_source(name: str, weights: Path | None, output: str | None) -> Source:
+def load_source(origin: Origin, weights: Path | None = None) -> Source:
     """Read a float model: ``zoo:NAME``, ``timm:NAME``, ``hf:FOLDER`` or a float ``.onnx``.
 
     Raises:
         InputError, CaptureError: it cannot be found or used.
     """
-    from intformer.frontend.sources import load_source as load
-
+    name, output = origin.source, origin.output
     if output and not name.endswith(".onnx"):
         raise InputError(f"--output {output}: only a float .onnx file can be cut, not {name}")
-    return load(name, weights=weights, outputs=[output] if output else None)
+    return origin.load(weights)
 
 
 def load_against(
     name: str | None, program: Program, weights: Path | None, output: str | None
 ) -> Source | None:
-    """The float model that ``--against`` names, cut where the program was cut."""
+    """The float model that ``--against`` names, cut and normalised as the program says."""
     if name is None:
         return None
-    origin = json.loads(program.graph.metadata.get(ORIGIN_KEY, "{}"))
-    return load_source(name, weights, output or origin.get("output"))
+    return load_source(Origin.of_program(program.graph).against(name, output), weights)
 
 
 def with_pair(source: Source, pair: str | None) -> Source:
@@ -106,7 +119,7 @@ def calibration(
         yield {name: batch.pixels}
 
 
-def describe(program: Program, source: Source, name: str, output: str | None) -> None:
+def describe(program: Program, source: Source, origin: Origin) -> None:
     """Keep in the program what later verbs need: framing, classes, tokenizer, origin."""
     from intformer.evaluate.framing import METADATA_KEY as FRAMING_KEY
     from intformer.evaluate.framing import Framing
@@ -117,7 +130,7 @@ def describe(program: Program, source: Source, name: str, output: str | None) ->
     from intformer.evaluate.tokens import Tokenization, takes_tokens
 
     metadata = program.graph.metadata
-    metadata[ORIGIN_KEY] = json.dumps({"source": name, "output": output})
+    metadata[ORIGIN_KEY] = origin.to_metadata()
     if sequence_kind(source.graph) is not None:
         metadata.update(describe_sequences(source))
         return

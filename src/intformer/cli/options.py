@@ -7,6 +7,15 @@ from typing import Annotated
 
 import typer
 
+
+def given(context: typer.Context) -> set[str]:
+    """Names of the options that stand on the command line; the others have their defaults."""
+    names = context.params
+    return {
+        n for n in names if getattr(context.get_parameter_source(n), "name", "") == "COMMANDLINE"
+    }
+
+
 ProgramFile = Annotated[
     Path, typer.Argument(metavar="FILE", help="An integer program (.onnx, made by quantize).")
 ]
@@ -43,6 +52,21 @@ Output = Annotated[
         metavar="VALUE",
         help="Value of a float .onnx file at which to cut it (its last one otherwise).",
     ),
+]
+
+Mean = Annotated[
+    str | None,
+    typer.Option(
+        "--mean",
+        metavar="R,G,B",
+        help="Means that the model's images are normalised with, for pixels in 0..1, in place of "
+        "what the model says (a float .onnx file does not; ImageNet's are taken).",
+    ),
+]
+
+Std = Annotated[
+    str | None,
+    typer.Option("--std", metavar="R,G,B", help="The standard deviations that belong to --mean."),
 ]
 
 Threads = Annotated[

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from intformer.cli import console
-from intformer.cli.loading import calibration, describe, load_source, with_pair
+from intformer.cli.loading import calibration, channel_values, describe, load_source, with_pair
 from intformer.cli.operators import stand_ins
-from intformer.cli.options import Data, Json, Output, Pair, Weights
+from intformer.cli.options import Data, Json, Mean, Output, Pair, Std, Weights
+from intformer.evaluate.origin import Origin
+
+if TYPE_CHECKING:
+    from intformer.program import Program
 
 
 def quantize(
@@ -32,6 +36,8 @@ def quantize(
     weights: Weights = None,
     samples: Annotated[int, typer.Option(min=1, help="Calibration inputs, 32 to 512.")] = 256,
     output: Output = None,
+    mean: Mean = None,
+    std: Std = None,
     pair: Pair = None,
     flat: Annotated[
         bool,
@@ -58,35 +64,47 @@ def quantize(
           --data photos.parquet --samples 128 -o focus_int.onnx
     """
     start = time.perf_counter()
-    loaded = with_pair(load_source(source, weights, output), pair)
+    normalised = channel_values("--mean", mean), channel_values("--std", std)
+    origin = Origin(source, output, *normalised)
+    loaded = with_pair(load_source(origin, weights), pair)
     from intformer.quantize.api import quantize as convert
     from intformer.quantize.recipe import load_recipe
 
     chosen = load_recipe(recipe)
     with console.writing(out) as temporary:
         with console.stages() as progress:
-            batches = calibration(loaded, data, samples)
+            batches = list(calibration(loaded, data, samples))
             program = convert(loaded, batches, recipe=chosen, progress=progress)
-        describe(program, loaded, source, output)
+        describe(program, loaded, origin)
         program.save(temporary, flat=flat)
         size = temporary.stat().st_size
-    _report(program, source, out, size, time.perf_counter() - start, as_json=as_json)
+    used = sum(len(next(iter(batch.values()))) for batch in batches)
+    seen = f"{used} inputs of {data}{', all there are' if used < samples else ''}"
+    seconds = round(time.perf_counter() - start, 2)
+    numbers = {"samples": used, "bytes": size, "seconds": seconds}
+    _report(program, source, out, numbers, seen, as_json=as_json)
 
 
 def _report(
-    program: object, source: str, out: Path, size: int, seconds: float, *, as_json: bool
+    program: Program,
+    source: str,
+    out: Path,
+    numbers: dict[str, float],
+    calibrated: str,
+    *,
+    as_json: bool,
 ) -> None:
     from intformer.evaluate.summary import float_bytes, summarize
 
-    summary = summarize(program.graph)  # type: ignore[attr-defined]
+    summary = summarize(program.graph)
+    size = numbers["bytes"]
     result = {
         "program": str(out),
         "source": source,
-        "bytes": size,
+        **numbers,
         "percent_of_float32": round(100 * size / float_bytes(summary), 2),
-        "seconds": round(seconds, 2),
         "accumulator_bits": summary.accumulator_bits,
-        "stand_ins": stand_ins(program.graph),  # type: ignore[attr-defined]
+        "stand_ins": stand_ins(program.graph),
     }
     if as_json:
         console.print_json(result)
@@ -94,10 +112,11 @@ def _report(
     lines = {
         "program": out,
         "made from": source,
+        "calibrated on": calibrated,
         "size": f"{console.megabytes(size)} ({result['percent_of_float32']} % of float32)",
         "proved": f"every value in range; the widest needs {summary.accumulator_bits} bits",
-        "time": f"{seconds:.1f} s",
+        "time": f"{numbers['seconds']:.1f} s",
     }
     console.output().print(console.facts("Integer program", lines))
-    for line in stand_ins(program.graph):  # type: ignore[attr-defined]
+    for line in stand_ins(program.graph):
         console.output().print(line, markup=False, highlight=False)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from intformer.cli import console
-from intformer.cli.loading import calibration, describe, load_source
-from intformer.cli.options import Json, Weights
+from intformer.cli.loading import calibration, channel_values, describe, load_source
+from intformer.cli.options import Json, Mean, Std, Weights, given
 from intformer.cli.train_options import (
     BatchSize,
     Clip,
@@ -47,6 +47,7 @@ from intformer.cli.train_options import (
     Workers,
 )
 from intformer.errors import InputError
+from intformer.evaluate.origin import Origin
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -55,12 +56,16 @@ if TYPE_CHECKING:
     from intformer.train.options import Options
     from intformer.train.trainer import Trainer
 
+OPTION_NAMES = {"lr": "learning_rate"}
+"""Options of the command that ``Options`` calls otherwise."""
+
 TWIN, OPTIONS, REPORT = "twin.safetensors", "options.json", "report.html"
 
 INTERRUPTED = 130
 
 
 def train(
+    context: typer.Context,
     source: TrainingSource,
     data: TrainingData,
     out: OutFile,
@@ -68,6 +73,8 @@ def train(
     recipe: Recipe = "intformer",
     float_only: FloatOnly = False,
     weights: Weights = None,
+    mean: Mean = None,
+    std: Std = None,
     epochs: Epochs = 1.0,
     batch_size: BatchSize = 128,
     lr: Lr = 1e-4,
@@ -138,7 +145,7 @@ def train(
         seed=seed,
     )
     job = Job(
-        source=source,
+        origin=Origin(source, None, channel_values("--mean", mean), channel_values("--std", std)),
         data=data,
         val=val,
         recipe=recipe,
@@ -150,6 +157,7 @@ def train(
         options=options,
         resume=resume,
         workers=workers,
+        stated={OPTION_NAMES.get(name, name) for name in given(context)},
     )
     job.run(save_every, stop_after, tensorboard=tensorboard, as_json=as_json)
 
@@ -168,7 +176,7 @@ def _crop(text: str) -> Any:
 class Job:
     """One run of the command."""
 
-    source: str
+    origin: Origin
     data: str
     val: str | None
     recipe: str
@@ -180,6 +188,12 @@ class Job:
     options: Options
     resume: bool
     workers: int
+    stated: set[str]  # options that stand on the command line
+
+    @property
+    def source(self) -> str:
+        """The SOURCE."""
+        return self.origin.source
 
     def run(
         self, save_every: int, stop_after: int | None, *, tensorboard: bool, as_json: bool
@@ -190,7 +204,7 @@ class Job:
         accelerator = _accelerator()
         if self.resume:
             self.options = self._stored_options()
-        self.loaded = load_source(self.source, self.weights, None)
+        self.loaded = load_source(self.origin, self.weights)
         with console.stages() as progress:
             trainer = self._trainer(accelerator, progress, save_every, tensorboard)
             complete = trainer.run(resume=self.resume, stop_after=stop_after)
@@ -206,10 +220,10 @@ class Job:
         """Of the training that goes on. What the command line says too must be the same."""
         from intformer.train.options import Options, command_line
 
-        stored, usual = Options.load(self.work / OPTIONS), Options()
+        stored = Options.load(self.work / OPTIONS)
         for name, value in vars(self.options).items():
             known = getattr(stored, name)
-            if value not in (known, getattr(usual, name)):
+            if name in self.stated and value != known:
                 raise InputError(
                     f"{command_line(name)} {value}: the training in {self.work} has {known}; "
                     "leave it out to resume, or train anew without --resume"
@@ -290,7 +304,7 @@ class Job:
         from intformer.quantize.qat import convert
 
         program = convert(student)
-        describe(program, self.loaded, self.source, None)
+        describe(program, self.loaded, self.origin)
         return program
 
     def _finish(self, trainer: Trainer, seconds: float, *, as_json: bool) -> None:

@@ -95,11 +95,16 @@ def _normalised(
         return source
     if not isinstance(source.preprocess, ImagePreprocess):
         raise CaptureError(f"{source.name}: mean and std are for models that take images")
-    changed = replace(
-        source.preprocess,
-        mean=tuple(mean or source.preprocess.mean),
-        std=tuple(std or source.preprocess.std),
-    )
+    known = source.preprocess
+    for values in (mean, std):
+        if values is not None and len(values) != len(known.mean):
+            raise CaptureError(
+                f"{source.name}: its images have {len(known.mean)} channels, so mean and std take "
+                f"as many numbers, not {len(values)}"
+            )
+    if std is not None and min(std) <= 0:
+        raise CaptureError(f"{source.name}: a std of {min(std)}; it must be positive")
+    changed = replace(known, mean=tuple(mean or known.mean), std=tuple(std or known.std))
     return replace(source, preprocess=changed)
 
 

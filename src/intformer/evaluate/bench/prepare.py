@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from intformer.errors import InputError, IntformerError
 from intformer.evaluate.bench.job import CALIBRATION, FLOAT, RAW, Feed, Job
+from intformer.evaluate.origin import Origin
 from intformer.ir.graph import Graph, TensorType
 
 if TYPE_CHECKING:
@@ -283,24 +284,10 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def origin(program: Program) -> dict[str, Any]:
-    """Where a program says it was made from: ``source`` and ``output``; empty if it does not."""
-    try:
-        found = json.loads(program.graph.metadata.get("origin", "{}"))
-    except json.JSONDecodeError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def source_of(program: Program) -> Source | None:
     """The float model that a program was made from, if it is still there."""
-    from intformer.frontend.sources import load_source
-
-    found = origin(program)
-    if not isinstance(found.get("source"), str):
-        return None
-    cut = found.get("output")
+    origin = Origin.of_program(program.graph)
     try:
-        return load_source(found["source"], outputs=[cut] if cut else None)
+        return origin.load() if origin.source else None
     except (IntformerError, ImportError):
         return None
