@@ -81,6 +81,14 @@ struct Isa {
   // Non-negative int32 lanes added up in 64 bits.
   static V widened(V x) { return vreinterpretq_s32_u64(vpaddlq_u32(vreinterpretq_u32_s32(x))); }
 
+  // Of pairs among twice as many int16: their sums, and the sums of their squares as uint32.
+  static V pair_sums(V x) { return vpaddlq_s16(vreinterpretq_s16_s32(x)); }
+  static V pair_squares(V x) {
+    const int16x8_t values = vreinterpretq_s16_s32(x);
+    const int16x4_t low = vget_low_s16(values);
+    return vmlal_high_s16(vmull_s16(low, low), values, values);
+  }
+
   static uint8x8_t load_4_bytes(const void* p) {
     uint32_t x;
     __builtin_memcpy(&x, p, 4);

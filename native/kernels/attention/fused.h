@@ -222,7 +222,11 @@ int32_t settle(const Work& w, const uint8_t* q, int32_t* scores) {
   const int32_t own = kNarrow && masked ? (kOffset - w.a.k_zero) * byte_sum(q, w.a.size) : 0;
   const V shift = Isa::set(own), dropped = Isa::set(kDropped);
   V most = Isa::set(INT32_MIN);
-  for (int64_t s = 0; s < w.l.columns; s += kLanes) {
+  int64_t s = 0;
+  if (!kNarrow && !masked) {  // then scores are whole already
+    for (; s + kLanes <= w.a.keys; s += kLanes) most = Isa::max(most, Isa::load(scores + s));
+  }
+  for (; s < w.l.columns; s += kLanes) {
     V x = Isa::add(Isa::add(Isa::load(scores + s), Isa::load(corrections + s)), shift);
     if (masked) x = Isa::select(dropped, x, Isa::load(kept + s));
     Isa::store(scores + s, x);

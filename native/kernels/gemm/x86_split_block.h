@@ -82,15 +82,16 @@ class SplitProduct {
       for (int64_t c = begin; c < end; c += kSplitColumns, sums += count() * kSplitColumns) {
         const int64_t columns = std::min(end - c, kSplitColumns);
         const std::byte* b = weights(c, quad);
-        const bool again = c + kSplitColumns >= end;
-        const std::byte* next = again ? weights(begin, quad + quads) : b + 2 * panel();
+        const bool more = c + kSplitColumns < end, parts = quad + quads < parts_.quads;
+        const std::byte* next = parts ? weights(begin, quad + quads) : weights(end, 0);
+        if (more) next = b + 2 * panel();
         // Of the last columns there may be no second panel.
         const SplitSource s{rows, quads * kSplitBytes, b, columns > kLanes ? panel() : 0, picks(),
                             quads};
         make_sums(b, s.b_panel, quads, picks());
         const Block first{sums, kSplitColumns, rows_.begin, c, 1, columns};
         SplitColumns all{s, first, rows_.end, quad == 0, next};
-        quad + quads < parts_.quads ? tiles(all, ToMemory{}) : tiles(all, finisher);
+        parts ? tiles(all, ToMemory{}) : tiles(all, finisher);
       }
       rows += count() * quads * kSplitBytes;
     }

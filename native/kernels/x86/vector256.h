@@ -94,6 +94,10 @@ struct Isa {
                             _mm256_and_si256(x, _mm256_set1_epi64x(0xFFFFFFFF)));
   }
 
+  // Of pairs among twice as many int16: their sums, and the sums of their squares as uint32.
+  static V pair_sums(V x) { return _mm256_madd_epi16(x, _mm256_set1_epi16(1)); }
+  static V pair_squares(V x) { return _mm256_madd_epi16(x, x); }
+
   static V load_u8(const void* p) {
     return _mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p)));
   }

@@ -88,6 +88,10 @@ struct Isa {
                             _mm512_and_si512(x, _mm512_set1_epi64(0xFFFFFFFF)));
   }
 
+  // Of pairs among twice as many int16: their sums, and the sums of their squares as uint32.
+  static V pair_sums(V x) { return _mm512_madd_epi16(x, _mm512_set1_epi16(1)); }
+  static V pair_squares(V x) { return _mm512_madd_epi16(x, x); }
+
   static V load_u8(const void* p) {
     return _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)));
   }
