@@ -213,7 +213,7 @@ def test_a_folder_that_lacks_something(
 
 def add_a_word(vocabulary: Path) -> None:
     words = json.loads(vocabulary.read_text())
-    vocabulary.write_text(json.dumps({**words, "new": len(words)}))
+    vocabulary.write_text(json.dumps({**words, "a new word": len(words)}))
 
 
 def test_a_folder_of_texts_needs_the_languages(case: Case, tmp_path: Path) -> None:
