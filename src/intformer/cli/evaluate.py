@@ -90,9 +90,9 @@ def evaluate(
 
 
 OPTIONS = {
-    "translation": {"tokenizer", "split", "pair", "beam"},
-    "language": {"tokenizer"},
-    "text": {"tokenizer"},
+    "translation": {"--tokenizer", "--split", "--pair", "--beam"},
+    "language": {"--tokenizer"},
+    "text": {"--tokenizer"},
     "image": set[str](),
 }
 """Options that mean something for some kinds of programs only."""
@@ -110,7 +110,7 @@ def _refuse(names: set[str], program: Program) -> None:
     kind = sequence_kind(program.graph) or ("text" if takes_tokens(program.graph) else "image")
     for name in sorted((names & OPTIONS["translation"]) - OPTIONS[kind]):
         fitting = [known for known, options in OPTIONS.items() if name in options]
-        raise InputError(f"--{name} is for {', '.join(fitting)} programs; this is one for {kind}")
+        raise InputError(f"{name} is for {', '.join(fitting)} programs; this is one for {kind}")
 
 
 def _is_sequence(program: Program) -> bool:

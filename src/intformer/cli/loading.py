@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     from intformer.program import Program
 
 
-def channel_values(option: str, text: str | None) -> tuple[float, ...] | None:
+def origin_of(source: str, output: str | None, mean: str | None, std: str | None) -> Origin:
+    """What the command line says of a float model.
+
+    Raises:
+        InputError: mean or std are no numbers.
+    """
+    return Origin(source, output, _channel_values("--mean", mean), _channel_values("--std", std))
+
+
+def _channel_values(option: str, text: str | None) -> tuple[float, ...] | None:
     """``"0.5,0.5,0.5"`` as numbers.
 
     Raises:

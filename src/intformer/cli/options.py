@@ -9,11 +9,10 @@ import typer
 
 
 def given(context: typer.Context) -> set[str]:
-    """Names of the options that stand on the command line; the others have their defaults."""
-    names = context.params
-    return {
-        n for n in names if getattr(context.get_parameter_source(n), "name", "") == "COMMANDLINE"
-    }
+    """The options that stand on the command line, as ``--batch-size``; others have defaults."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    stated = (name for name, s in sources.items() if s is not None and s.name == "COMMANDLINE")
+    return {f"--{name.replace('_', '-')}" for name in stated}
 
 
 ProgramFile = Annotated[

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from intformer.cli import console
-from intformer.cli.loading import calibration, channel_values, describe, load_source, with_pair
+from intformer.cli.loading import calibration, describe, load_source, origin_of, with_pair
 from intformer.cli.operators import stand_ins
 from intformer.cli.options import Data, Json, Mean, Output, Pair, Std, Weights
-from intformer.evaluate.origin import Origin
 
 if TYPE_CHECKING:
     from intformer.program import Program
@@ -64,8 +63,7 @@ def quantize(
           --data photos.parquet --samples 128 -o focus_int.onnx
     """
     start = time.perf_counter()
-    normalised = channel_values("--mean", mean), channel_values("--std", std)
-    origin = Origin(source, output, *normalised)
+    origin = origin_of(source, output, mean, std)
     loaded = with_pair(load_source(origin, weights), pair)
     from intformer.quantize.api import quantize as convert
     from intformer.quantize.recipe import load_recipe
@@ -79,9 +77,8 @@ def quantize(
         program.save(temporary, flat=flat)
         size = temporary.stat().st_size
     used = sum(len(next(iter(batch.values()))) for batch in batches)
+    numbers = {"samples": used, "bytes": size, "seconds": round(time.perf_counter() - start, 2)}
     seen = f"{used} inputs of {data}{', all there are' if used < samples else ''}"
-    seconds = round(time.perf_counter() - start, 2)
-    numbers = {"samples": used, "bytes": size, "seconds": seconds}
     _report(program, source, out, numbers, seen, as_json=as_json)
 
 

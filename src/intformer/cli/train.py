@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from intformer.cli import console
-from intformer.cli.loading import calibration, channel_values, describe, load_source
+from intformer.cli.loading import calibration, describe, load_source, origin_of
 from intformer.cli.options import Json, Mean, Std, Weights, given
 from intformer.cli.train_options import (
     BatchSize,
@@ -55,9 +55,6 @@ if TYPE_CHECKING:
     from intformer.program import Program
     from intformer.train.options import Options
     from intformer.train.trainer import Trainer
-
-OPTION_NAMES = {"lr": "learning_rate"}
-"""Options of the command that ``Options`` calls otherwise."""
 
 TWIN, OPTIONS, REPORT = "twin.safetensors", "options.json", "report.html"
 
@@ -145,7 +142,7 @@ def train(
         seed=seed,
     )
     job = Job(
-        origin=Origin(source, None, channel_values("--mean", mean), channel_values("--std", std)),
+        origin=origin_of(source, None, mean, std),
         data=data,
         val=val,
         recipe=recipe,
@@ -157,7 +154,7 @@ def train(
         options=options,
         resume=resume,
         workers=workers,
-        stated={OPTION_NAMES.get(name, name) for name in given(context)},
+        stated=given(context),
     )
     job.run(save_every, stop_after, tensorboard=tensorboard, as_json=as_json)
 
@@ -188,7 +185,7 @@ class Job:
     options: Options
     resume: bool
     workers: int
-    stated: set[str]  # options that stand on the command line
+    stated: set[str]  # options that stand on the command line, as ``--batch-size``
 
     @property
     def source(self) -> str:
@@ -223,7 +220,7 @@ class Job:
         stored = Options.load(self.work / OPTIONS)
         for name, value in vars(self.options).items():
             known = getattr(stored, name)
-            if name in self.stated and value != known:
+            if command_line(name) in self.stated and value != known:
                 raise InputError(
                     f"{command_line(name)} {value}: the training in {self.work} has {known}; "
                     "leave it out to resume, or train anew without --resume"
