@@ -59,8 +59,8 @@ class SplitProduct {
  public:
   static constexpr int64_t kTogether = 4 * kSplitColumns;
 
-  SplitProduct(const Gemm& g, Range rows, Range columns, std::byte* scratch)
-      : g_(g), rows_(rows), columns_(columns), parts_(g.k), scratch_(scratch) {
+  SplitProduct(const Gemm& g, Range rows, std::byte* scratch)
+      : g_(g), rows_(rows), parts_(g.k), scratch_(scratch) {
     split_rows(g, rows, parts_, a());
   }
 
@@ -116,13 +116,13 @@ class SplitProduct {
   }
 
   const Gemm& g_;
-  const Range rows_, columns_;
+  const Range rows_;
   const Parts parts_;
   std::byte* const scratch_;
 };
 
 void split_block(const Gemm& g, Range rows, Range columns, std::byte* scratch) {
-  const SplitProduct product(g, rows, columns, scratch);
+  const SplitProduct product(g, rows, scratch);
   const int64_t whole = columns.end - (columns.end - columns.begin) % kSplitColumns;
   with_finisher(g.epilogue, product.levels(), [&](const auto& finisher) {
     for (int64_t c = columns.begin; c < whole; c += SplitProduct::kTogether) {
